@@ -1,0 +1,15 @@
+"""Data sets in memory: the container, conversions, named sets and files.
+
+>>> from pyrovae import data
+>>> data.load("digits")
+Data(digits: 1,797 × pixel 64, int64, labels)
+"""
+
+from __future__ import annotations
+
+from pyrovae.data._container import Data
+from pyrovae.data._convert import as_data
+from pyrovae.data._files import read
+from pyrovae.data._named import load, names
+
+__all__ = ["Data", "as_data", "load", "names", "read"]

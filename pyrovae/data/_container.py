@@ -1,0 +1,230 @@
+"""A data set in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.data._binarize import binarize
+from pyrovae.data._validate import check_context, check_coords, check_labels, check_x, place
+
+__all__ = ["Coords", "Data"]
+
+Coords = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
+"""Coordinates as xarray spells them: name -> (dims, values)."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Data:
+    """A data set in memory: n data along the first axis of a tensor, and what is known of them.
+
+    Args:
+        x: the data, shape (n, *event), on the CPU. Stored as uint8, int64, float32 or float64,
+            other numeric types are widened to one of these (bool to uint8). NaN means missing.
+        name: what the set is called in reports.
+        dims: names of the event dimensions, by default ``("x_dim_0", …)``.
+        coords: coordinates as xarray spells them, ``{name: (dims, values)}``, over ``"obs_id"``
+            (the data) and `dims`. ``obs_id`` itself is 0..n−1 unless given.
+        context: covariates that a conditional model is given, shape (n, c), finite floats.
+        labels: classes, shape (n,), for colouring and analysis only; no model sees them.
+        draw: a random transform applied anew to every batch of `x`, such as `torch.bernoulli` for
+            dynamic binarisation. It must draw from torch's global generator.
+        test: how many data at the end are the published test set, or None if there is none.
+        test_size: how much a random split holds out, as a count or a fraction of n.
+
+    `x` is not copied where it need not be: it shares memory with the tensor passed in.
+
+    Raises:
+        ValueError: no data, no event dimension, an infinite value, lengths or names that do not
+            match; the message names the datum and the feature.
+        TypeError: `x` is not a tensor of real numbers.
+
+    >>> data = Data(torch.rand(6, 2), name="toy", dims=("feature",), labels=[0, 0, 0, 1, 1, 1])
+    >>> data
+    Data(toy: 6 × feature 2, float32, labels)
+    >>> data.take([4, 5]).coords["obs_id"]
+    (('obs_id',), array([4, 5]))
+    """
+
+    x: torch.Tensor
+    name: str = "data"
+    dims: tuple[str, ...] = ()
+    coords: Coords = dataclasses.field(default_factory=dict)
+    context: torch.Tensor | None = None
+    labels: np.ndarray | None = None
+    draw: Callable[[torch.Tensor], torch.Tensor] | None = None
+    test: int | None = None
+    test_size: float | int = 1 / 6
+
+    def __post_init__(self) -> None:
+        def put(field: str, value: Any) -> None:
+            object.__setattr__(self, field, value)
+
+        put("x", check_x(self.x))
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a string, not {type(self.name).__name__}")
+        if isinstance(self.dims, str):
+            raise TypeError(f"dims must be a tuple of names: write ({self.dims!r},)")
+        rank = self.x.ndim - 1
+        put("dims", tuple(self.dims) or tuple(f"x_dim_{axis}" for axis in range(rank)))
+        put("coords", check_coords(self.coords, self.dims, tuple(self.x.shape)))
+        infinite = self.x.isinf() if self.x.dtype.is_floating_point else None
+        if infinite is not None and infinite.any():
+            where = place(infinite, self.dims, self.coords)
+            raise ValueError(
+                f"{self.name} holds an infinite value at {where}: expected finite values, or NaN for missing ones"
+            )
+        put("context", check_context(self.context, len(self), self.coords))
+        put("labels", check_labels(self.labels, len(self)))
+        if self.draw is not None and not callable(self.draw):
+            raise TypeError(f"draw must be a function of a batch, not {type(self.draw).__name__}")
+        if self.test is not None:
+            self._count(self.test, "test")
+        if isinstance(self.test_size, bool) or not isinstance(self.test_size, int | float):
+            raise TypeError(f"test_size must be a count or a fraction, not {self.test_size!r}")
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def __repr__(self) -> str:
+        shape = [f"{len(self):,}"]
+        shape += [f"{dim} {size:,}" for dim, size in zip(self.dims, self.event_shape, strict=True)]
+        notes = [str(self.x.dtype).removeprefix("torch.")]
+        if self.x.dtype.is_floating_point:
+            missing = self.x.isnan().sum().item() / self.x.numel()
+            notes += [f"{missing:.2g} of values missing"] if missing else []
+        notes += [f"context {self.context.shape[1]}"] if self.context is not None else []
+        notes += ["labels"] if self.labels is not None else []
+        notes += ["drawn anew per batch"] if self.draw is not None else []
+        notes += [f"published test {self.test:,}"] if self.test is not None else []
+        return f"Data({self.name}: {' × '.join(shape)}, {', '.join(notes)})"
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """The shape of one datum."""
+        return self.x.shape[1:]
+
+    def take(self, indices: torch.Tensor | np.ndarray | Sequence[int] | slice) -> Data:
+        """Some of the data, in the order asked for, with their coordinates, context and labels.
+
+        Args:
+            indices: integer positions (negative ones count from the end), a boolean mask of
+                length n, or a slice; a slice with a positive step shares memory with `x`.
+
+        The published test set is no longer known in the result; a `test_size` given as a count
+        becomes the fraction of the data it was.
+
+        Raises:
+            IndexError: a position out of range, or a mask of another length.
+            TypeError: indices that are neither integers, booleans nor a slice.
+            ValueError: nothing is taken.
+        """
+        rows = self._positions(indices)
+        cut = isinstance(indices, slice) and (indices.step or 1) > 0
+        at: Any = indices if cut else torch.from_numpy(rows)
+        coords = {
+            key: (
+                dims,
+                values.take(rows, axis=dims.index("obs_id")) if "obs_id" in dims else values,
+            )
+            for key, (dims, values) in self.coords.items()
+        }
+        size = self.test_size
+        return dataclasses.replace(
+            self,
+            x=self.x[at],
+            coords=coords,
+            context=None if self.context is None else self.context[at],
+            labels=None if self.labels is None else self.labels[rows],
+            test=None,
+            test_size=size / len(self) if isinstance(size, int) else size,
+        )
+
+    def split(self, seed: int = 0, test: int | float | None = None) -> tuple[Data, Data]:
+        """A training and a test set.
+
+        Args:
+            seed: seeds the random split; the global random state is neither read nor changed.
+            test: how much to hold out: a count (int) or a fraction of n (float). Without it, the
+                published test set where there is one, else a random `test_size`.
+
+        Returns:
+            (train, test), each in the order of this set; `obs_id` tells which datum is which.
+
+        Raises:
+            ValueError: a size that leaves the training or the test set empty.
+            TypeError: a size that is not a number.
+
+        >>> train, test = Data(torch.rand(12, 2)).split(seed=0, test=.25)
+        >>> len(train), len(test)
+        (9, 3)
+        """
+        if test is None and self.test is not None:
+            cut = len(self) - self.test
+            return self.take(slice(None, cut)), self.take(slice(cut, None))
+        count = self._count(self.test_size if test is None else test, "test")
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator)
+        return self.take(order[count:].sort().values), self.take(order[:count].sort().values)
+
+    def binarize(self, how: str, seed: int = 0) -> Data:
+        """The same set with binary values; those of `x` are the probabilities of a one.
+
+        Args:
+            how: ``"dynamic"``: drawn anew for every batch (Salakhutdinov & Murray, 2008), so that
+                `x` stays as it is and `draw` is `torch.bernoulli`; ``"static"``: drawn once;
+                ``"threshold"``: one where x > 0.5.
+            seed: seeds the static draw; the global random state is neither read nor changed.
+
+        Values of an 8-bit image (uint8 with a value above 1) are divided by 255 first; integers
+        become the default float type. Missing values stay missing.
+
+        Raises:
+            ValueError: an unknown `how`, or a value outside [0, 1], named with its place.
+
+        >>> Data(torch.tensor([[.2, .9]])).binarize("threshold").x
+        tensor([[0., 1.]])
+        """
+        x, draw = binarize(self.x, how, seed, lambda bad: place(bad, self.dims, self.coords))
+        return dataclasses.replace(self, x=x, draw=draw)
+
+    def _positions(self, indices: Any) -> np.ndarray:
+        if isinstance(indices, torch.Tensor):
+            indices = indices.detach().cpu().numpy()
+        if not isinstance(indices, slice):
+            indices = np.asarray(indices)
+            if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iub"):
+                raise TypeError(
+                    "indices must be a slice, or a one-dimensional sequence of integers or "
+                    f"booleans, not {indices.ndim}-dimensional {indices.dtype}: for one datum "
+                    "write data.take([i])"
+                )
+            indices = indices if indices.size else indices.astype(np.int64)
+        try:
+            rows = np.ascontiguousarray(np.arange(len(self))[indices])
+        except IndexError as error:
+            raise IndexError(f"{self.name} has {len(self):,} data: {error}") from None
+        if not rows.size:
+            raise ValueError(f"no data are taken from {self.name}, which has {len(self):,}")
+        return rows
+
+    def _count(self, size: int | float, what: str) -> int:
+        n = len(self)
+        if isinstance(size, bool) or not isinstance(size, int | float | np.integer | np.floating):
+            raise TypeError(f"{what} must be a count or a fraction, not {size!r}")
+        if isinstance(size, int | np.integer):
+            count = int(size)
+        elif 0 < size < 1:
+            count = round(float(size) * n)
+        else:
+            raise ValueError(f"{what}={size} is not a fraction between 0 and 1: for a count pass an int")
+        if not 0 < count < n:
+            raise ValueError(
+                f"{what}={size} holds out {count:,} of {n:,} data: expected 1 to {n - 1:,}, so "
+                "that neither the training nor the test set is empty"
+            )
+        return count

@@ -1,0 +1,6 @@
+"""Draws as ArviZ trees: of the posterior, of the prior, of reconstructions."""
+
+from pyrovae.draws.posterior import posterior
+from pyrovae.draws.predict import encode, reconstruct, sample
+
+__all__ = ["encode", "posterior", "reconstruct", "sample"]

@@ -1,0 +1,143 @@
+"""Arrays by site made into datasets with the field's dimensions, and datasets into a tree, in memory or on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from torch import Tensor
+
+from pyrovae.data import Data
+
+__all__ = ["DiskTree", "MemoryTree", "dataset", "site_dims", "write_netcdf"]
+
+
+def site_dims(name: str, event_shape: tuple[int, ...], data: Data | None = None) -> tuple[str, ...]:
+    """Names of a site's own dimensions: the data's where it has their shape, else ``name_dim_0``, …"""
+    if data is not None and tuple(data.event_shape) == tuple(event_shape):
+        return data.dims
+    return tuple(f"{name}_dim_{k}" for k in range(len(event_shape)))
+
+
+def dataset(
+    variables: Mapping[str, tuple[tuple[str, ...], Any]], data: Data | None = None, rows: slice = slice(None)
+) -> xr.Dataset:
+    """A Dataset with integer coordinates, or those of the data for the dimensions that it names."""
+    arrays = {
+        name: (dims, values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values))
+        for name, (dims, values) in variables.items()
+    }
+    out = xr.Dataset(arrays)
+    known = {} if data is None else dict(data.coords)
+    coords: dict[str, Any] = {str(d): np.arange(size) for d, size in out.sizes.items() if d not in known}
+    for name, (dims, values) in known.items():
+        if dims and all(d in out.dims for d in dims):
+            if "obs_id" in dims:
+                values = values[(slice(None),) * dims.index("obs_id") + (rows,)]
+            coords[name] = (dims, values)
+    return out.assign_coords(coords)
+
+
+class MemoryTree:
+    """Collects blocks along ``obs_id`` and whole groups."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, list[xr.Dataset]] = {}
+        self.groups: dict[str, xr.Dataset] = {}
+
+    def append(self, group: str, block: xr.Dataset) -> None:
+        """Add a block of data."""
+        self.blocks.setdefault(group, []).append(block)
+
+    def put(self, group: str, whole: xr.Dataset) -> None:
+        """Add a group."""
+        self.groups[group] = whole
+
+    def close(self, attrs: dict[str, Any]) -> xr.DataTree:
+        """The tree."""
+        for name, blocks in self.blocks.items():
+            self.groups[name] = (
+                blocks[0]
+                if len(blocks) == 1
+                else xr.concat(
+                    blocks, "obs_id", data_vars="minimal", coords="minimal", compat="override", join="override"
+                )
+            )
+        tree = xr.DataTree.from_dict({f"/{name}": self.groups[name] for name in _order(self.groups)})
+        tree.attrs = _plain(attrs)
+        return tree
+
+
+class DiskTree:
+    """The same, written to a zarr store as it goes: one block is all that memory holds. The store appears whole."""
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists: give another path, or overwrite=True to replace it")
+        self.path = path
+        self.work = path.with_name(f".{path.name}.writing")
+        shutil.rmtree(self.work, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.begun: set[str] = set()
+
+    def append(self, group: str, block: xr.Dataset) -> None:
+        """Write a block of data behind those written before."""
+        if group in self.begun:
+            block = block.drop_vars([n for n, v in block.variables.items() if "obs_id" not in v.dims])
+            block.to_zarr(self.work, group=group, append_dim="obs_id", consolidated=False)
+        else:
+            self.put(group, block)
+            self.begun.add(group)
+
+    def put(self, group: str, whole: xr.Dataset) -> None:
+        """Write a group."""
+        encoding = {n: {"chunks": v.shape} for n, v in whole.data_vars.items() if v.size}
+        whole.to_zarr(self.work, group=group, mode="a", encoding=encoding, consolidated=False)
+
+    def close(self, attrs: dict[str, Any]) -> xr.DataTree:
+        """The tree, read lazily from the finished store."""
+        import zarr
+
+        zarr.open_group(self.work, mode="a").attrs.update(_plain(attrs))
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        os.replace(self.work, self.path)
+        return xr.open_datatree(self.path, engine="zarr", consolidated=False, chunks=None)
+
+
+def write_netcdf(tree: xr.DataTree, path: Path, *, overwrite: bool) -> None:
+    """Write a tree to a netCDF file, whole or not at all."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: give another path, or overwrite=True to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name}.writing")
+    tree.to_netcdf(work, engine="h5netcdf")
+    os.replace(work, path)
+
+
+def _order(groups: Mapping[str, Any]) -> list[str]:
+    first = (
+        "posterior",
+        "posterior_predictive",
+        "prior",
+        "prior_predictive",
+        "observed_data",
+        "constant_data",
+        "sample_stats",
+        "optimization",
+    )
+    return sorted(groups, key=lambda g: first.index(g) if g in first else len(first))
+
+
+def _plain(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Attributes as netCDF takes them: numbers and text, the rest as JSON."""
+    return {
+        k: v if isinstance(v, (str, int, float)) and not isinstance(v, bool) else json.dumps(v)
+        for k, v in attrs.items()
+    }

@@ -1,0 +1,61 @@
+"""Normal guide with a full covariance."""
+
+from __future__ import annotations
+
+import math
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from pyrovae.guides._guide import NetworkGuide
+
+__all__ = ["MultivariateNormal"]
+
+
+class MultivariateNormal(NetworkGuide):
+    """q(z|x) = N(loc(x), L(x) L(x)ᵀ) through its Cholesky factor, z = loc + L ε (Kingma & Welling 2019, 1906.02691,
+    section 2.5.1).
+
+    Parameters
+    ----------
+    network
+        x (n, *event) → (n, m + m(m + 1)/2) for m latents: the means, then the lower triangle of L by rows, whose
+        diagonal softplus makes positive. `outputs` gives that number.
+
+    Shapes
+    ------
+    x (n, *event) → batch (n,), event (m,); support: the reals.
+
+    Raises
+    ------
+    ValueError
+        If the network's output has a length that fits no m.
+
+    Examples
+    --------
+    >>> from pyrovae.networks import MLP
+    >>> MultivariateNormal(MLP(64, (32,), MultivariateNormal.outputs(8)))(torch.zeros(5, 64)).event_shape
+    torch.Size([8])
+    """
+
+    @staticmethod
+    def outputs(latents: int) -> int:
+        """How many outputs the network needs for so many latents."""
+        return latents + latents * (latents + 1) // 2
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> dist.TorchDistribution:
+        """q(z|x)."""
+        out = self.parameters_of(x, context, mask)
+        size = (math.isqrt(9 + 8 * out.shape[-1]) - 3) // 2
+        if self.outputs(size) != out.shape[-1] or size < 1:
+            raise ValueError(
+                "guides.MultivariateNormal: expected a network with m + m(m + 1)/2 outputs for m latents "
+                f"(2, 5, 9, 14, …; MultivariateNormal.outputs(m)), got {out.shape[-1]} outputs"
+            )
+        rows, columns = torch.tril_indices(size, size, device=out.device)
+        raw = out[..., size:]
+        factor = raw.new_zeros(*raw.shape[:-1], size, size)
+        factor[..., rows, columns] = torch.where(rows == columns, softplus(raw), raw)
+        return dist.MultivariateNormal(out[..., :size], scale_tril=factor)

@@ -1,0 +1,136 @@
+"""Convolutional networks for images, in both directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pyrovae.networks._inputs import join, told
+
+__all__ = ["Conv"]
+
+Shape = tuple[int, int, int]
+
+
+class Conv(nn.Module):
+    """Strided convolutions from an image to features, or transposed ones from features to an image.
+
+    Which of the two it is follows from where the shape stands: ``Conv((1, 28, 28), (32, 64), 16)`` reads images,
+    ``Conv(8, (64, 32), (1, 28, 28))`` writes them. Each level halves (doubles) height and width, rounding up.
+
+    Parameters
+    ----------
+    inputs, channels, outputs
+        One of ``inputs`` and ``outputs`` is a shape (channels, height, width), the other a number of features.
+    activation
+        Makes the module between the layers, `torch.nn.ReLU` by default.
+    flat
+        Whether the image that is written has one dimension, (..., channels · height · width), as data have that are
+        stored one row per image. Images are read in either form.
+    context, mask
+        As for `MLP`; the mask is a second image, and a network that writes images takes none.
+
+    Shapes
+    ------
+    Reads (..., c, h, w) or (..., c · h · w) → (..., outputs); writes (..., inputs) → (..., c, h, w) or, with
+    ``flat``, (..., c · h · w).
+
+    Raises
+    ------
+    ValueError
+        If not exactly one side is a shape, or the input has another shape.
+
+    Examples
+    --------
+    >>> Conv((1, 28, 28), (16, 32), 16)(torch.zeros(5, 784)).shape
+    torch.Size([5, 16])
+    >>> Conv(8, (32, 16), (1, 28, 28))(torch.zeros(5, 8)).shape
+    torch.Size([5, 1, 28, 28])
+    """
+
+    def __init__(
+        self,
+        inputs: int | Shape,
+        channels: Sequence[int],
+        outputs: int | Shape,
+        *,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        flat: bool = False,
+        context: int = 0,
+        mask: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(inputs, int) == isinstance(outputs, int):
+            raise ValueError(
+                "Conv: expected a shape (channels, height, width) as inputs (to read images) or as outputs (to write "
+                f"them), and a number of features on the other side; got inputs={inputs!r}, outputs={outputs!r}"
+            )
+        if not channels:
+            raise ValueError("Conv: expected at least one number of channels, got none; without levels use MLP")
+        self.reads = not isinstance(inputs, int)
+        if not self.reads and mask:
+            raise ValueError("Conv: a network that writes images takes no mask; give it to the one that reads them")
+        self.flat, self.context = flat, context
+        self.takes = told(context, mask)
+        self.shape: Shape = tuple(inputs if self.reads else outputs)  # type: ignore[assignment, arg-type]
+        if len(self.shape) != 3:
+            raise ValueError(f"Conv: expected a shape (channels, height, width), got {self.shape}")
+        sizes = [self.shape[1:]]
+        for _ in channels:
+            sizes.append(tuple((s + 1) // 2 for s in sizes[-1]))  # type: ignore[arg-type]
+        depth, layers = self.shape[0] * (2 if mask else 1), []
+        if self.reads:
+            for width in channels:
+                layers += [nn.Conv2d(depth, width, 3, stride=2, padding=1), activation()]
+                depth = width
+            self.images = nn.Sequential(*layers)
+            self.features = nn.Linear(depth * math.prod(sizes[-1]) + context, outputs)  # type: ignore[arg-type]
+        else:
+            self.inputs = inputs
+            self.start = (channels[0], *sizes[-1])
+            self.features = nn.Linear(inputs + context, math.prod(self.start))  # type: ignore[operator]
+            widths = [*channels, self.shape[0]]
+            for level in range(len(channels)):
+                small, large = sizes[-1 - level], sizes[-2 - level]
+                extra = tuple(1 - (2 * s - b) for s, b in zip(small, large, strict=True))
+                layers += [
+                    activation(),
+                    nn.ConvTranspose2d(widths[level], widths[level + 1], 3, stride=2, padding=1, output_padding=extra),
+                ]
+            self.images = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Read or write images."""
+        return self._read(x, context, mask) if self.reads else self._write(x, context)
+
+    def _read(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        x, batch = self._images(x)
+        if "mask" in self.takes:
+            x = torch.cat([x, torch.ones_like(x) if mask is None else self._images(mask.to(x.dtype))[0]], 1)
+        out = self.images(x).flatten(1)
+        if self.context:
+            out = join(out, None if context is None else context.expand(*batch, -1).flatten(0, -2), self.context)
+        return self.features(out).unflatten(0, batch) if batch else self.features(out)[0]
+
+    def _write(self, z: Tensor, context: Tensor | None) -> Tensor:
+        if z.shape[-1] != self.inputs:
+            raise ValueError(
+                f"Conv({self.inputs}, …, {self.shape}): expected {self.inputs} features in the last dimension, got "
+                f"shape {tuple(z.shape)}"
+            )
+        if self.context:
+            z = join(z, context, self.context)
+        out = self.images(self.features(z).reshape(-1, *self.start))
+        return out.reshape(*z.shape[:-1], *((-1,) if self.flat else self.shape))
+
+    def _images(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """Images (n, c, h, w) and the batch shape they had."""
+        size = math.prod(self.shape)
+        for rank in (3, 2, 1):  # (c, h, w), (h, w) and flat
+            event = x.shape[-rank:]
+            if math.prod(event) == size and (rank == 1 or tuple(event[-2:]) == self.shape[1:]):
+                return x.reshape(-1, *self.shape), tuple(x.shape[:-rank])
+        raise ValueError(f"Conv: expected images of shape {self.shape} or {size} pixels in a row, got {tuple(x.shape)}")

@@ -1,0 +1,273 @@
+"""Programs: a Pyro model and guide with one data plate, and the parameters they use."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+__all__ = ["Program", "as_program"]
+
+
+class Program(PyroModule):
+    """A Pyro model and guide, as functions, methods, `torch.nn.Module` or `PyroModule`, with one data plate.
+
+    Both are called with the data (n, *event), and with the context (n, covariates) as a second argument when there
+    is one; the observed sites stand in a plate of length n. Parameters are found wherever they are: in modules that
+    the functions refer to, in ``pyro.module`` and ``pyro.param`` statements. They belong to the program: Pyro's global
+    parameter store is not touched.
+
+    Parameters
+    ----------
+    model, guide
+        The generative program p(x, z) and the variational one q(z|x).
+    plate
+        Name of the data plate; found by itself unless two plates follow the length of the data.
+
+    Raises
+    ------
+    TypeError
+        If model or guide cannot be called.
+
+    Examples
+    --------
+    >>> import pyro.distributions as dist
+    >>> def model(x):
+    ...     with pyro.plate("data", len(x)):
+    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+    >>> def guide(x):
+    ...     slope = pyro.param("slope", torch.tensor(0.1))
+    ...     with pyro.plate("data", len(x)):
+    ...         pyro.sample("z", dist.Normal(slope * x, 0.7))
+    >>> Program(model, guide)
+    Program(model=model, guide=guide)
+    """
+
+    def __init__(self, model: Callable[..., Any], guide: Callable[..., Any], *, plate: str | None = None) -> None:
+        super().__init__()
+        for role, function in (("model", model), ("guide", guide)):
+            if not callable(function):
+                raise TypeError(f"Program: expected a callable {role}, got {type(function).__name__}")
+        self._prepare(plate)
+        self._functions = (model, guide)
+        found: dict[str, nn.Module] = {}
+        for role, function in (("model", model), ("guide", guide)):
+            for name, module in _modules_of(function):
+                if all(module is not other for other in found.values()):
+                    found[f"{role}_{name}" if name else role] = module
+        self.found = nn.ModuleDict(found)
+        _refuse_shared_names(model, guide)
+
+    def _prepare(self, plate: str | None) -> None:
+        self.plate = plate
+        self._store: Any = {"params": {}, "constraints": {}}
+        self._waiting: dict[str, Tensor] = {}
+        self._scoped = False
+
+    def model(self, *args: Any) -> Any:
+        """Run the generative program."""
+        return self._functions[0](*args)
+
+    def guide(self, *args: Any) -> Any:
+        """Run the variational program."""
+        return self._functions[1](*args)
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """A block in which the program's own parameters stand in Pyro's parameter store, which is then put back."""
+        with pyro.get_param_store().scope(self._store):
+            outer, self._scoped = self._scoped, True
+            try:
+                yield
+            finally:
+                self._scoped = outer
+
+    def check(self, x: Tensor, context: Tensor | None) -> None:
+        """Errors that the parts of a program can be asked about before it runs; none for a general program."""
+
+    def adapt(self, x: Tensor) -> None:
+        """Told of the training data once, before the first epoch; a general program takes no notice."""
+
+    def dimension_kl(self, x: Tensor, context: Tensor | None) -> Tensor | None:
+        """KL(q(z_j|x) ‖ p(z_j)) for each latent dimension j in closed form, (n, latents); None where there is none."""
+        return None
+
+    def draw_guide(self, x: Tensor, context: Tensor | None, draws: int) -> tuple[poutine.Trace, int]:
+        """A trace of the guide over ``draws`` copies of the data, and how many copies it holds.
+
+        The data are repeated along their plate, which is valid for every program whose latents are local; a program
+        that can do it cheaper overrides this.
+        """
+        args = repeat((x, context), draws)
+        trace = poutine.trace(self.guide).get_trace(*args)
+        trace.compute_log_prob()
+        return trace, draws
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters of the modules, then those made by ``pyro.param``, unconstrained."""
+        known = set()
+        for name, value in super().named_parameters(prefix, recurse, remove_duplicate):
+            known.add(id(value))
+            yield name, value
+        for name, value in self._store["params"].items():
+            if id(value) not in known:
+                yield f"{prefix}.{name}" if prefix else name, value
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that training changes, by name: parameters and buffers (shared, not copied)."""
+        persistent = self.state_dict(keep_vars=True)
+        own = dict(self.named_parameters())
+        ids = {id(v) for v in own.values()}
+        return own | {name: value for name, value in persistent.items() if id(value) not in ids}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy weights in, in place. Those of ``pyro.param`` statements that have not run yet wait until they do.
+
+        Raises
+        ------
+        ValueError
+            If names or shapes are not this program's.
+        """
+        own = self.weights()
+        missing = sorted(own.keys() - weights.keys())
+        surplus = {name: value for name, value in weights.items() if name not in own}
+        if missing or (surplus and not self._open_ended):
+            raise ValueError(
+                "these weights are not this program's: "
+                + "; ".join(
+                    f"{what} {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+                    for what, names in (("missing", missing), ("unknown", sorted(surplus)))
+                    if names
+                )
+                + ". Build the program as it was built for the run"
+            )
+        for name, value in own.items():
+            if value.shape != weights[name].shape:
+                raise ValueError(
+                    f"these weights are not this program's: {name} has shape {tuple(value.shape)}, the saved one "
+                    f"{tuple(weights[name].shape)}. Build the program with the sizes of the run"
+                )
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(weights[name])
+        self._waiting = surplus
+
+    def settle(self) -> None:
+        """Give waiting weights to the parameters that have appeared since; called after the program first ran."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            self.load_weights({**{k: v.detach().clone() for k, v in self.weights().items()}, **waiting})
+            if self._waiting:
+                names = ", ".join(sorted(self._waiting))
+                self._waiting = {}
+                raise ValueError(f"these weights are not this program's: it has no parameter {names}")
+
+    @property
+    def _open_ended(self) -> bool:
+        """Whether ``pyro.param`` statements may still make parameters: a program of the user's that has not run."""
+        return not self._store["params"]
+
+    def reset_parameters(self) -> list[str]:
+        """Draw new initial values for an independent restart, and name the parameters that could be reset.
+
+        Modules with a ``reset_parameters`` of their own are asked; parameters of ``pyro.param`` are made anew by
+        their statements when the program next runs.
+        """
+        before = {name: value.detach().clone() for name, value in self.named_parameters()}
+        for module in self.modules():
+            if module is not self and callable(getattr(module, "reset_parameters", None)):
+                module.reset_parameters()
+        modules = {id(p) for p in nn.Module.parameters(self)}
+        remade = [name for name, p in self._store["params"].items() if id(p) not in modules]
+        for name in remade:
+            del self._store["params"][name], self._store["constraints"][name]
+        changed = [n for n, p in self.named_parameters() if not torch.equal(p.detach(), before[n])]
+        return [*changed, *remade]
+
+    def __repr__(self) -> str:
+        model, guide = (getattr(f, "__name__", type(f).__name__) for f in self._functions)
+        return f"{type(self).__name__}(model={model}, guide={guide})"
+
+
+def as_program(program: Any) -> Program:
+    """A `Program`, or any object with a ``model`` and a ``guide`` made into one."""
+    if isinstance(program, Program):
+        return program
+    if callable(getattr(program, "model", None)) and callable(getattr(program, "guide", None)):
+        return Program(program.model, program.guide)
+    raise TypeError(
+        f"expected a program (pv.VAE(...), pv.Program(model, guide), or an object with .model and .guide), got "
+        f"{type(program).__name__}"
+    )
+
+
+def repeat(tensors: tuple[Tensor | None, ...], times: int) -> tuple[Tensor, ...]:
+    """Each tensor (n, …) repeated along its first dimension, (times · n, …), copies in order; None is left out."""
+    return tuple(
+        t if times == 1 else t.expand(times, *t.shape).reshape(-1, *t.shape[1:]) for t in tensors if t is not None
+    )
+
+
+def _modules_of(function: Any, depth: int = 3) -> Iterator[tuple[str, nn.Module]]:
+    """Modules that a callable is, belongs to, or refers to by name, with that name."""
+    if isinstance(function, nn.Module):
+        yield "", function
+    elif isinstance(function, types.MethodType):
+        if isinstance(function.__self__, nn.Module):
+            yield "", function.__self__
+        else:
+            held = getattr(function.__self__, "__dict__", {})
+            yield from ((name, value) for name, value in held.items() if isinstance(value, nn.Module))
+            yield from _modules_of(function.__func__, depth)
+    elif isinstance(function, functools.partial):
+        yield from _modules_of(function.func, depth)
+        for index, value in enumerate((*function.args, *function.keywords.values())):
+            if isinstance(value, nn.Module):
+                yield f"argument_{index}", value
+    elif isinstance(function, types.FunctionType):
+        for name, value in _references(function):
+            if isinstance(value, nn.Module):
+                yield name, value
+            elif depth and isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
+                yield from _modules_of(value, depth - 1)
+
+
+def _references(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    names: set[str] = set()
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        names |= {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    for name in sorted(names):
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # a variable that is not assigned yet
+            continue
+
+
+def _refuse_shared_names(model: Any, guide: Any) -> None:
+    """Two modules whose PyroParams have the same name would silently become one parameter."""
+    if not (isinstance(model, PyroModule) and isinstance(guide, PyroModule)) or model is guide:
+        return
+    shared = {n for n, _ in model.named_pyro_params()} & {n for n, _ in guide.named_pyro_params()}
+    if shared:
+        raise ValueError(
+            f"Program: model and guide both have a PyroParam named {', '.join(sorted(shared))}, which Pyro would make "
+            "one parameter: rename one of them"
+        )

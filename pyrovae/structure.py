@@ -1,0 +1,244 @@
+"""What a program is made of: its data plate and sites, found by running it once; and the errors that this can show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import broadcast_shape
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrovae._rng import seeded
+from pyrovae.program import Program
+
+__all__ = ["Site", "Structure", "inspect_program", "trace_pair"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A sample site: name, shape of one event (without plates), support, and the data plate's dimension or None."""
+
+    name: str
+    event_shape: tuple[int, ...]
+    event_dim: int
+    support: Any
+    plate_dim: int | None
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Sites of a program by role; ``full_size`` is the N of a program that subsamples its plate itself, else None."""
+
+    plate: str
+    latents: tuple[Site, ...]
+    outside: tuple[Site, ...]
+    observed: tuple[Site, ...]
+    enumerated: tuple[str, ...]
+    full_size: int | None
+
+
+def trace_pair(program: Program, args: tuple[Tensor, ...]) -> tuple[poutine.Trace, poutine.Trace]:
+    """A guide trace and the model trace replayed against it, both without subsample sites."""
+    guide = poutine.trace(program.guide).get_trace(*args)
+    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
+    return prune(guide), prune(model)
+
+
+def prune(trace: poutine.Trace) -> poutine.Trace:
+    """The trace without the sites that plates make to subsample."""
+    return poutine.util.prune_subsample_sites(trace)
+
+
+def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Structure:
+    """Run the program on two and on three data; the plate whose length follows is the data plate.
+
+    Parameters
+    ----------
+    program
+        Left as it was: evaluated without gradient, in ``eval`` mode, with its own random stream.
+    x, context
+        Some data, at least one.
+
+    Raises
+    ------
+    ValueError
+        If the program does not run, has no data plate, leaves a latent without a guide, has a site in the guide
+        that the model lacks, observes nothing, or has a latent whose support the guide does not have.
+    """
+    training = program.training
+    with seeded(0), program.scope(), torch.no_grad(), pyro.validation_enabled(True):
+        program.eval()
+        try:
+            if x.shape[0] > 1:
+                program.check(*_rows(x, context, 2))
+            traces = {n: _traces(program, *_rows(x, context, n)) for n in (2, 3)}
+        finally:
+            program.train(training)
+    program.settle()
+    (guide, model), (guide3, model3) = traces[2], traces[3]
+    plate = _data_plate(program.plate, {**_plates(model), **_plates(guide)}, {**_plates(model3), **_plates(guide3)})
+    latents = {n: s for n, s in model.nodes.items() if s["type"] == "sample" and not s["is_observed"]}
+    enumerated = tuple(n for n in latents if n not in guide and latents[n]["infer"].get("enumerate"))
+    _check_cover(latents, guide, model, enumerated)
+    with seeded(1), torch.no_grad():
+        for name in latents:
+            if name in guide:
+                _check_reach(name, latents[name]["fn"], guide.nodes[name]["fn"])
+    sites = {n: _site(s, plate) for n, s in model.nodes.items() if s["type"] == "sample"}
+    observed = tuple(s for n, s in sites.items() if model.nodes[n]["is_observed"])
+    inside = tuple(s for s in observed if s.plate_dim is not None)
+    if not inside:
+        raise ValueError(
+            f"the model observes nothing inside its data plate '{plate}': give a sample statement obs=x in it"
+        )
+    local = [sites[n] for n in latents if n not in enumerated]
+    full = {f.full_size for s in model.nodes.values() for f in s.get("cond_indep_stack", ()) if f.name == plate}
+    return Structure(
+        plate=plate,
+        latents=tuple(s for s in local if s.plate_dim is not None),
+        outside=tuple(s for s in (*local, *observed) if s.plate_dim is None),
+        observed=inside,
+        enumerated=enumerated,
+        full_size=None if full == {2} else max(full),
+    )
+
+
+def _rows(x: Tensor, context: Tensor | None, n: int) -> tuple[Tensor, Tensor | None]:
+    index = torch.arange(n, device=x.device) % x.shape[0]
+    return x[index], None if context is None else context[index]
+
+
+def _traces(program: Program, x: Tensor, context: Tensor | None) -> tuple[poutine.Trace, poutine.Trace]:
+    args = (x,) if context is None else (x, context)
+    shapes = " and ".join(str(tuple(a.shape)) for a in args)
+    role = "guide"
+    try:
+        guide = poutine.trace(program.guide).get_trace(*args)
+        role = "model"
+        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
+        raise ValueError(
+            f"the {role} could not be run on data of shape {shapes}: {type(error).__name__}: {error}"
+        ) from error
+    return prune(guide), prune(model)
+
+
+def _plates(trace: poutine.Trace) -> dict[str, int]:
+    return {
+        frame.name: frame.size
+        for site in trace.nodes.values()
+        if site["type"] == "sample"
+        for frame in site["cond_indep_stack"]
+        if frame.vectorized
+    }
+
+
+def _data_plate(named: str | None, two: dict[str, int], three: dict[str, int]) -> str:
+    following = [name for name in two if two[name] == 2 and three.get(name) == 3]
+    if named is not None:
+        if named not in two:
+            raise ValueError(f"the program has no plate named {named!r}; it has {sorted(two) or 'none'}")
+        if named not in following:
+            raise ValueError(
+                f"the plate {named!r} has length {two[named]} whatever the length of the data: write "
+                f"pyro.plate({named!r}, x.shape[0]), or plate(size=N, subsample_size=x.shape[0])"
+            )
+        return named
+    if len(following) == 1:
+        return following[0]
+    if following:
+        raise ValueError(
+            f"the plates {following} all have the length of the data: say which is the data plate, "
+            f"pv.Program(model, guide, plate={following[0]!r})"
+        )
+    found = ", ".join(f"'{n}' of length {s}" for n, s in two.items()) or "none"
+    raise ValueError(
+        f"no plate of the program has the length of the data it is given (plates found: {found}): write "
+        "`with pyro.plate('data', x.shape[0]):` around the sample statements of one datum"
+    )
+
+
+def _check_cover(
+    latents: dict[str, Any], guide: poutine.Trace, model: poutine.Trace, enumerated: tuple[str, ...]
+) -> None:
+    uncovered = [n for n in latents if n not in guide and n not in enumerated]
+    if uncovered:
+        raise ValueError(
+            f"the guide has no site for the model's latent {', '.join(map(repr, uncovered))}: add "
+            f"pyro.sample({uncovered[0]!r}, …) to the guide, or observe it in the model"
+        )
+    for name, site in guide.nodes.items():
+        if site["type"] == "sample" and not site["is_observed"] and not site["infer"].get("is_auxiliary"):
+            if name not in model:
+                raise ValueError(
+                    f"the guide has a site {name!r} that the model lacks; the model's latents are {sorted(latents)}: "
+                    "rename it, or mark it infer={'is_auxiliary': True}"
+                )
+            if model.nodes[name]["is_observed"]:
+                raise ValueError(f"the guide samples {name!r}, which the model observes: remove it from the guide")
+            ours, theirs = site["fn"].event_shape, model.nodes[name]["fn"].event_shape
+            if ours != theirs:
+                raise ValueError(
+                    f"site {name!r}: the guide's event shape is {tuple(ours)}, the model's {tuple(theirs)}: they must "
+                    "be equal (.to_event(k) moves batch dimensions into the event)"
+                )
+
+
+def _check_reach(name: str, prior: Any, q: Any, draws: int = 64) -> None:
+    """Draws of each must lie in the support of the other, or the ELBO is −∞ or part of the posterior out of reach."""
+    for here, there, says in (
+        (q, prior, "draws of the guide fall outside it: the ELBO would be −∞"),
+        (prior, q, "the guide cannot reach all of it"),
+    ):
+        try:
+            values = here.sample((draws,))
+        except NotImplementedError:
+            continue
+        if not bool(_in_support(there, values).all()):
+            raise ValueError(
+                f"site {name!r}: the model's latent has support {describe(prior.support)}, the guide's distribution "
+                f"{describe(q.support)}, and {says}. Use a guide on {describe(prior.support)}, for example a Normal "
+                "pushed through biject_to of that support (pyro.distributions.TransformedDistribution)"
+            )
+
+
+def _in_support(fn: Any, values: Tensor) -> Tensor:
+    try:
+        shape = broadcast_shape(fn.batch_shape, values.shape[: values.dim() - fn.event_dim])
+    except ValueError:
+        return torch.tensor(False)
+    ok: Tensor = fn.support.check(values.expand(*shape, *fn.event_shape))
+    return ok
+
+
+def describe(support: Any) -> str:
+    """A support in words: IndependentConstraint(Real(), 1) is 'real'."""
+    while isinstance(support, type(constraints.independent(constraints.real, 1))):
+        support = support.base_constraint
+    name = type(support).__name__.strip("_")
+    bounds = [
+        f"{value.max().item() if isinstance(value, Tensor) else value:g}"
+        for value in (getattr(support, bound, None) for bound in ("lower_bound", "upper_bound"))
+        if value is not None
+    ]
+    words = "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip().replace("_", " ")
+    return f"{words} ({', '.join(bounds)})" if bounds and not any(math.isinf(float(b)) for b in bounds) else words
+
+
+def _site(site: Any, plate: str) -> Site:
+    fn = site["fn"]
+    frames = {frame.name: frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
+    others = [d for n, d in frames.items() if n != plate]
+    batch = tuple(fn.batch_shape)
+    return Site(
+        name=site["name"],
+        event_shape=tuple(batch[d] for d in sorted(others)) + tuple(fn.event_shape),
+        event_dim=len(fn.event_shape),
+        support=fn.support,
+        plate_dim=frames.get(plate),
+    )

@@ -1,0 +1,73 @@
+"""Data as the program takes them: its type and device, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.data import Data, as_data
+from pyrovae.program import Program
+
+__all__ = ["Batches", "prepare"]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Data on the program's device; ``take`` gives the arguments of model and guide for some rows."""
+
+    data: Data
+    x: Tensor
+    context: Tensor | None
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def take(self, index: Tensor | slice) -> tuple[Tensor, ...]:
+        """Rows of x, drawn anew where the data are random (dynamic binarisation), and of the context."""
+        x = self.x[index]
+        if self.data.draw is not None:
+            x = self.data.draw(x)
+        return (x,) if self.context is None else (x, self.context[index])
+
+    def blocks(self, size: int) -> Iterator[tuple[slice, tuple[Tensor, ...]]]:
+        """All rows in order."""
+        for start in range(0, len(self), size):
+            rows = slice(start, min(start + size, len(self)))
+            yield rows, self.take(rows)
+
+
+def prepare(program: Program, data: Any, context: Any = None) -> Batches:
+    """Convert data to the type and device of the program's parameters; where it has none, floats stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If whole numbers are too large for the program's type to hold exactly.
+    """
+    data = as_data(data, context=context)
+    tensors = [t for t in (*program.parameters(), *program.buffers()) if t.is_floating_point()]
+    device = tensors[0].device if tensors else data.x.device
+    dtype = tensors[0].dtype if tensors else None
+    return Batches(
+        data,
+        _cast(data.x, dtype, device),
+        None if data.context is None else _cast(data.context, dtype, device),
+    )
+
+
+def _cast(x: Tensor, dtype: torch.dtype | None, device: torch.device) -> Tensor:
+    if x.is_floating_point():
+        return x.to(device=device, dtype=dtype or x.dtype)
+    dtype = dtype or torch.get_default_dtype()
+    exact = 2 / torch.finfo(dtype).eps
+    largest = x.abs().max().item() if x.dtype != torch.bool else 1
+    if largest > exact:
+        raise ValueError(
+            f"the data hold whole numbers up to {largest}, and {dtype} is exact only up to {exact:.0f}: build the "
+            "program in float64 (program.double())"
+        )
+    return x.to(device=device, dtype=dtype)

@@ -1,0 +1,92 @@
+"""The record of a chain, and of all chains as an xarray Dataset."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import platform
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+__all__ = ["History", "to_dataset", "versions"]
+
+FIELDS = ("elbo", "elbo_validation", "learning_rate", "seconds")
+
+
+@dataclass
+class History:
+    """ELBO by step and by epoch of one chain, nats per datum."""
+
+    steps: list[float] = field(default_factory=list)
+    epochs: list[tuple[float, float, float, float]] = field(default_factory=list)
+    stopped: bool = False
+
+    def add(self, elbo: float, validation: float | None, rate: float, seconds: float) -> None:
+        """Close an epoch."""
+        self.epochs.append((elbo, math.nan if validation is None else validation, rate, seconds))
+
+    def _criterion(self) -> list[float]:
+        column = 0 if math.isnan(self.epochs[-1][1]) else 1
+        return [e[column] for e in self.epochs]
+
+    def is_best(self) -> bool:
+        """Whether the last epoch is the best so far."""
+        return self.since_best() == 0
+
+    def since_best(self) -> int:
+        """Epochs since the best one."""
+        values = self._criterion()
+        return len(values) - 1 - int(np.argmax(values))
+
+    def final(self, name: str) -> float:
+        """Mean over the last tenth of the epochs, which ranks chains with less noise than the last value."""
+        values = [e[FIELDS.index(name)] for e in self.epochs]
+        value = float(np.mean(values[-max(1, len(values) // 10) :]))
+        return value if math.isfinite(value) else -math.inf
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "steps": torch.tensor(self.steps, dtype=torch.float64),
+            "epochs": torch.tensor(self.epochs, dtype=torch.float64).reshape(-1, len(FIELDS)),
+            "stopped": self.stopped,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> History:
+        """From a checkpoint."""
+        return cls(state["steps"].tolist(), [tuple(row) for row in state["epochs"].tolist()], state["stopped"])
+
+
+def to_dataset(histories: list[History]) -> xr.Dataset:
+    """All chains side by side, shorter ones filled up with NaN; see `Fit.history`."""
+
+    def pad(rows: list[np.ndarray]) -> np.ndarray:
+        out = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
+        for row, values in zip(out, rows, strict=True):
+            row[: len(values)] = values
+        return out
+
+    variables = {"elbo_step": (("chain", "step"), pad([np.asarray(h.steps) for h in histories]))}
+    for index, name in enumerate(FIELDS):
+        values = pad([np.asarray([e[index] for e in h.epochs]) for h in histories])
+        if name != "elbo_validation" or np.isfinite(values).any():
+            variables[name] = (("chain", "epoch"), values)
+    dataset = xr.Dataset(variables, attrs={"units": "nats per datum"})
+    return dataset.assign_coords({str(dim): np.arange(size) for dim, size in dataset.sizes.items()})
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    names = ("pyrovae", "torch", "pyro-ppl", "arviz", "xarray", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,130 @@
+"""Pyro's ELBO objects as a loss per datum: the plate's scale, gradients, and estimators without a differentiable loss."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO, RenyiELBO
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyrovae.program import Program
+from pyrovae.structure import Structure
+
+__all__ = ["Loss", "as_elbo", "quiet"]
+
+
+class Loss:
+    """An ELBO object's negative bound of a batch, in nats per datum.
+
+    With b of N data, the bound of the whole set is N/b Σ_batch (local terms) + (terms outside the plate). Divided by
+    N, the local terms have weight 1/b and the others 1/N: so the densities inside the plate are left unscaled, those
+    outside are multiplied by b/N, and the sum is divided by b. The local densities are never scaled before an
+    estimator takes a logsumexp of them (as `pyro.infer.RenyiELBO` does), which would not be a bound of anything.
+
+    Parameters
+    ----------
+    elbo
+        Any `pyro.infer.ELBO`.
+    total
+        N, the number of data of the whole set.
+    """
+
+    def __init__(self, elbo: ELBO, program: Program, structure: Structure, total: int) -> None:
+        self.elbo, self.program, self.structure, self.total = elbo, program, structure, total
+        if structure.outside and isinstance(elbo, RenyiELBO):
+            raise ValueError(
+                f"{type(elbo).__name__} takes a logarithm of mean weights per datum, which is no bound when sites "
+                f"stand outside the data plate ({', '.join(s.name for s in structure.outside)}): use Trace_ELBO"
+            )
+        self.differentiable = _is_differentiable(elbo)
+
+    def gradients(self, args: tuple[Tensor, ...]) -> Tensor:
+        """The loss of a batch, detached; its gradients are added to the parameters' ``.grad``."""
+        size = args[0].shape[0]
+        with self._weights(size):
+            if self.differentiable:
+                loss: Tensor = self.elbo.differentiable_loss(self.program.model, self.program.guide, *args)
+                if not isinstance(loss, Tensor):
+                    return torch.tensor(float(loss) / size)
+                loss = loss / size
+                if loss.requires_grad:
+                    loss.backward()  # type: ignore[no-untyped-call]
+                return loss.detach()
+            value = self.elbo.loss_and_grads(self.program.model, _with_params(self.program), *args)
+        for parameter in self.program.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= size
+        return torch.tensor(float(value) / size)
+
+    def value(self, args: tuple[Tensor, ...]) -> float:
+        """The loss of a batch without gradient."""
+        size = args[0].shape[0]
+        with self._weights(size), torch.no_grad():
+            return float(self.elbo.loss(self.program.model, self.program.guide, *args)) / size
+
+    @contextmanager
+    def _weights(self, size: int) -> Iterator[None]:
+        own = self.structure.full_size
+        if own is None and not self.structure.outside:
+            yield
+        else:
+            with _Reweight(self.structure.plate, 1.0 if own is None else size / own, size / self.total):
+                yield
+
+
+class _Reweight(Messenger):
+    """Multiply the scale of the sites inside the data plate and of those outside it."""
+
+    def __init__(self, plate: str, inside: float, outside: float) -> None:
+        super().__init__()
+        self.plate, self.inside, self.outside = plate, inside, outside
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        inside = any(frame.name == self.plate for frame in msg["cond_indep_stack"])
+        msg["scale"] = msg["scale"] * (self.inside if inside else self.outside)
+
+
+def as_elbo(loss: Any) -> ELBO:
+    """An ELBO object from one, or from its class.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    if isinstance(loss, type) and issubclass(loss, ELBO):
+        loss = loss()
+    if not isinstance(loss, ELBO):
+        raise TypeError(f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO(), got {type(loss).__name__}")
+    return loss
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A block without Pyro's validation and its warnings of non-finite losses, which the loop answers with an error."""
+    with pyro.validation_enabled(False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Encountered (NaN|\\+?inf)", category=UserWarning)
+        yield
+
+
+def _is_differentiable(elbo: ELBO) -> bool:
+    method = getattr(elbo, "differentiable_loss", None)
+    return method is not None and "NotImplementedError" not in inspect.getsource(method)
+
+
+def _with_params(program: Program) -> Callable[..., Any]:
+    """The guide with one parameter statement, without which Pyro's ``loss_and_grads`` computes no gradient."""
+    name, parameter = next((n, p) for n, p in program.named_parameters() if p.requires_grad)
+
+    def guide(*args: Any) -> Any:
+        pyro.param(name, parameter)
+        return program.guide(*args)
+
+    return guide

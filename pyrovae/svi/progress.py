@@ -1,0 +1,83 @@
+"""The progress bar: epochs, rate, time left, and the bound."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(show: bool, chains: int, epochs: int, steps: int) -> Iterator[Any]:
+    """Yields an object with ``start(chain, epoch)``, ``step()`` and ``epoch(epoch, elbo, validation)``."""
+    if not show:
+        yield _Silent()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeLeft(),
+        TextColumn("{task.fields[elbo]}"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=4, disable=not _live(console)) as progress:
+        bar = _Bar(progress, chains, epochs, steps)
+        yield bar
+    if not _live(console):
+        console.print(bar.summary(), highlight=False)
+
+
+def _live(console: Any) -> bool:
+    return bool(console.is_terminal or console.is_jupyter or "ipykernel" in sys.modules)
+
+
+class _Silent:
+    def start(self, chain: int, epoch: int) -> None: ...
+
+    def step(self) -> None: ...
+
+    def epoch(self, epoch: int, elbo: float, validation: float | None) -> None: ...
+
+
+class _Bar:
+    """Counts steps, and draws at most ten times a second."""
+
+    def __init__(self, progress: Any, chains: int, epochs: int, steps: int) -> None:
+        self.progress, self.chains, self.epochs, self.steps = progress, chains, epochs, steps
+        self.began = self.drawn = time.monotonic()
+        self.count = 0
+        self.text = ""
+        self.task: Any = None
+
+    def start(self, chain: int, epoch: int) -> None:
+        name = "epochs" if self.chains == 1 else f"chain {chain + 1} of {self.chains}, epochs"
+        self.task = self.progress.add_task(name, total=self.epochs, completed=epoch, rate="", elbo="")
+
+    def step(self) -> None:
+        self.count += 1
+
+    def epoch(self, epoch: int, elbo: float, validation: float | None) -> None:
+        now = time.monotonic()
+        self.text = f"ELBO {elbo:.2f}" + ("" if validation is None else f", validation {validation:.2f}")
+        last = epoch + 1 == self.epochs
+        if last or now - self.drawn > 0.1:
+            rate = self.count / max(now - self.began, 1e-9)
+            self.drawn = now
+            self.progress.update(self.task, completed=epoch + 1, rate=f"{rate:,.0f} steps/s", elbo=self.text)
+
+    def summary(self) -> str:
+        seconds = time.monotonic() - self.began
+        rate = self.count / max(seconds, 1e-9)
+        return f"fit: {self.count:,} steps in {seconds:.1f} s ({rate:,.0f} steps/s), {self.text} nats per datum"

@@ -1,0 +1,288 @@
+"""The variational autoencoder: a prior, a likelihood and a guide, as a Pyro program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyrovae._calls import Call
+from pyrovae._rng import preserved
+from pyrovae.program import Program
+
+__all__ = ["VAE"]
+
+
+class VAE(Program):
+    """p(z) p(x|z) with amortised q(z|x) (Kingma & Welling 2013, 1312.6114; Rezende et al. 2014, 1401.4082).
+
+    A part is anything callable that returns a Pyro distribution: ``prior()``, ``likelihood(z)`` and ``guide(x)``,
+    functions or modules, of ours or the user's. A part that takes a context (a parameter named ``context``, or one
+    more required positional one) is given it, and a guide with a parameter named ``mask`` is told which cells of x
+    are observed; NaN in x then means missing, and the likelihood leaves these cells out.
+
+    Parameters
+    ----------
+    prior
+        ``() -> p(z)``: event one latent's shape, batch () or, with a context, (n,).
+    likelihood
+        ``z (n, *latent) -> p(x|z)``: batch (n,), event one datum's shape.
+    guide
+        ``x (n, *event) -> q(z|x)``: batch (n,), event the latent's shape.
+
+    Raises
+    ------
+    ValueError
+        If the parts do not fit each other; the message says which part and what it should return.
+
+    Examples
+    --------
+    >>> import pyrovae as pv
+    >>> vae = pv.VAE(
+    ...     prior=lambda: dist.Laplace(torch.zeros(2), 1.0).to_event(1),
+    ...     likelihood=pv.likelihoods.Bernoulli(pv.networks.MLP(2, (16,), 9)),
+    ...     guide=pv.guides.Normal(pv.networks.MLP(9, (16,), 2 * 2)),
+    ... )
+    >>> vae.model(torch.zeros(5, 9)).shape
+    torch.Size([5, 9])
+    """
+
+    def __init__(
+        self,
+        prior: Callable[..., dist.TorchDistribution],
+        likelihood: Callable[..., dist.TorchDistribution],
+        guide: Callable[..., dist.TorchDistribution],
+    ) -> None:
+        super(Program, self).__init__()
+        self._prepare("data")
+        parts = {"prior": prior, "likelihood": likelihood, "guide": guide}
+        for name, part in parts.items():
+            if not callable(part):
+                raise TypeError(
+                    f"VAE: expected {name} to be callable and return a distribution, got {type(part).__name__}"
+                    + (f"; write {name}=lambda: …" if isinstance(part, torch.distributions.Distribution) else "")
+                )
+        self.parts = nn.ModuleDict({k: v for k, v in parts.items() if isinstance(v, nn.Module)})
+        self._prior, self._likelihood, self._guide = (
+            Call(part, own) for part, own in ((prior, 0), (likelihood, 1), (guide, 1))
+        )
+        self._functions = (prior, likelihood, guide)
+        if not self.takes_context:
+            self._check_fit()
+
+    @property
+    def takes_context(self) -> bool:
+        """Whether any part takes a context."""
+        return any("context" in call.takes for call in (self._prior, self._likelihood, self._guide))
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether the guide is told which cells are observed, so that NaN may mean missing."""
+        return "mask" in self._guide.takes
+
+    @property
+    def _open_ended(self) -> bool:
+        return False
+
+    def model(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """p(x, z): sites ``z`` and ``x`` in the plate ``data``."""
+        self._register()
+        x, mask = self._observed(x)
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", self._prior(context=context))
+            likelihood = self._likelihood(z, context=context)
+            if mask is not None:
+                likelihood, x = masked(likelihood, x, mask)
+            value: Tensor = pyro.sample("x", likelihood, obs=x)
+            return value
+
+    def guide(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """q(z|x): site ``z`` in the plate ``data``."""
+        self._register()
+        x, mask = self._observed(x)
+        with pyro.plate("data", x.shape[0]):
+            z: Tensor = pyro.sample("z", self._guide(x, context=context, mask=mask))
+            return z
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
+        """q(z|x) itself, batch (n,)."""
+        x, mask = self._observed(x)
+        return self._guide(x, context=context, mask=mask)
+
+    def adapt(self, x: Tensor) -> None:
+        """Let a guide that standardises its input take its units from the training data."""
+        part = self._functions[2]
+        if callable(getattr(part, "adapt", None)):
+            part.adapt(x)
+
+    def dimension_kl(self, x: Tensor, context: Tensor | None) -> Tensor | None:
+        """As `Program.dimension_kl`, for priors with independent latents; of the marginals of a multivariate Normal."""
+        q, p = self.encode(x, context), self._prior(context=context)
+        if isinstance(q, dist.MultivariateNormal):
+            q = dist.Normal(q.loc, q.covariance_matrix.diagonal(dim1=-2, dim2=-1).sqrt()).to_event(1)
+        if any(not isinstance(f, dist.Independent) or f.event_dim != 1 or f.base_dist.event_dim for f in (q, p)):
+            return None
+        try:
+            kl: Tensor = torch.distributions.kl_divergence(q.base_dist, p.base_dist)
+        except NotImplementedError:
+            return None
+        return kl.expand(q.batch_shape + q.event_shape)
+
+    def draw_guide(self, x: Tensor, context: Tensor | None, draws: int) -> tuple[poutine.Trace, int]:
+        """As `Program.draw_guide`, with the guide run once per datum."""
+        q = self.encode(x, context)
+        with torch.no_grad():
+            z = q.sample((draws,))
+            log_q = q.log_prob(z)
+        trace = poutine.Trace()
+        fn = q if draws == 1 else q.expand((draws, x.shape[0]))
+        trace.add_node("_INPUT", name="_INPUT", type="args", args=(), kwargs={})
+        trace.add_node(
+            "z",
+            name="z",
+            type="sample",
+            fn=fn,
+            value=z.flatten(0, 1),
+            log_prob=log_q.flatten(),
+            is_observed=False,
+            infer={},
+            args=(),
+            kwargs={},
+            cond_indep_stack=(),
+        )
+        return trace, draws
+
+    def check(self, x: Tensor, context: Tensor | None) -> None:
+        """Refuse parts that do not fit the data, naming the part.
+
+        Raises
+        ------
+        ValueError
+            With the part, the shape expected and the one that came.
+        """
+        if context is not None and not self.takes_context:
+            raise ValueError(
+                "a context was given, and no part of the VAE takes one: build a network with "
+                f"context={context.shape[-1]}, write a part as f(x, context), or leave the context out"
+            )
+        if context is None and self.takes_context:
+            raise ValueError("a part of the VAE takes a context and none was given: pass context= with the data")
+        n = x.shape[0]
+        x, mask = self._observed(x)
+        prior = _call("prior", self._prior, context=context)
+        if prior.batch_shape not in ((), (n,)):
+            raise ValueError(_shape_message("prior", prior, f"() or ({n},)", None))
+        q = _call("guide", self._guide, x, context=context, mask=mask)
+        _expect("guide", q, (n,), tuple(prior.event_shape), "the prior's event shape")
+        likelihood = _call("likelihood", self._likelihood, q.sample(), context=context)
+        _expect("likelihood", likelihood, (n,), tuple(x.shape[1:]), "the shape of one datum")
+
+    def _check_fit(self) -> None:
+        """Compare the parts with each other before there are data: x is drawn from the model."""
+        training = self.training
+        with preserved(), torch.no_grad():
+            try:
+                self.eval()
+                prior = _call("prior", self._prior)
+                if prior.batch_shape != ():
+                    raise ValueError(_shape_message("prior", prior, "()", None))
+                z = prior.expand((2,)).sample()
+                likelihood = _call("likelihood", self._likelihood, z)
+                _expect("likelihood", likelihood, (2,), None, "")
+                try:
+                    x = likelihood.sample()
+                except NotImplementedError:  # a family that cannot be drawn from: the data will tell
+                    return
+                mask = torch.ones_like(x, dtype=torch.bool) if self.takes_mask else None
+                q = _call("guide", self._guide, x, mask=mask)
+                _expect("guide", q, (2,), tuple(prior.event_shape), "the prior's event shape")
+            finally:
+                self.train(training)
+
+    def _observed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x with 0 where it is missing, and where it is not."""
+        if not self.takes_mask:
+            return x, None
+        return torch.nan_to_num(x, nan=0.0) if x.is_floating_point() else x, ~torch.isnan(x)
+
+    def _register(self) -> None:
+        """Tell Pyro of the parameters when the program runs outside `scope`, under Pyro's own SVI."""
+        if not self._scoped:
+            pyro.module(f"vae_{id(self):x}", self)
+
+    def __repr__(self) -> str:
+        lines = (
+            f"    {name}={type(f).__name__ if isinstance(f, nn.Module) else getattr(f, '__name__', f)},"
+            for name, f in zip(("prior", "likelihood", "guide"), self._functions, strict=True)
+        )
+        return "VAE(\n" + "\n".join(lines) + "\n)"
+
+
+def masked(fn: dist.TorchDistribution, x: Tensor, mask: Tensor) -> tuple[dist.TorchDistribution, Tensor]:
+    """The likelihood of the observed cells, and x with a value of the support where cells are missing.
+
+    Raises
+    ------
+    ValueError
+        If the cells are not independent given z, so that leaving one out is not a mask but an integral.
+    """
+    if not isinstance(fn, dist.Independent) or fn.base_dist.event_shape:
+        raise ValueError(
+            f"the likelihood {type(fn).__name__} cannot leave missing cells out: its cells are not independent given "
+            "z. Use a likelihood that ends in .to_event(k), or fill the missing cells first"
+        )
+    base = fn.base_dist
+    inside = torch.as_tensor(_inside(base.support), dtype=x.dtype, device=x.device)
+    return base.mask(mask).to_event(fn.reinterpreted_batch_ndims), torch.where(mask, x, inside)
+
+
+def _inside(support: constraints.Constraint) -> float:
+    """Some number in a scalar support, for cells that are masked out afterwards."""
+    if hasattr(support, "lower_bound") and hasattr(support, "upper_bound"):
+        low = torch.as_tensor(support.lower_bound).float().max().item()
+        return low if support.is_discrete else (low + torch.as_tensor(support.upper_bound).float().min().item()) / 2
+    return next((v for v in (0.0, 1.0, 0.5, 2.0, -1.0) if bool(support.check(torch.tensor(v)).all())), 1.0)
+
+
+def _call(name: str, call: Call, *args: Any, **keywords: Any) -> dist.TorchDistribution:
+    try:
+        fn = call(*args, **keywords)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        given = f" given {tuple(args[0].shape)}" if args else ""
+        raise ValueError(f"the {name}{given} raised {type(error).__name__}: {error}") from error
+    if not isinstance(fn, dist.torch_distribution.TorchDistributionMixin):
+        hint = (
+            f": use pyro.distributions.{type(fn).__name__}"
+            if isinstance(fn, torch.distributions.Distribution)
+            else ": return a distribution of pyro.distributions"
+        )
+        raise ValueError(
+            f"the {name} returned {type(fn).__module__}.{type(fn).__name__}, expected a Pyro distribution{hint}"
+        )
+    return fn
+
+
+def _expect(
+    name: str, fn: dist.TorchDistribution, batch: tuple[int, ...], event: tuple[int, ...] | None, why: str
+) -> None:
+    if tuple(fn.batch_shape) != batch or (event is not None and tuple(fn.event_shape) != event):
+        raise ValueError(_shape_message(name, fn, str(batch), f"{event} ({why})" if event is not None else None))
+
+
+def _shape_message(name: str, fn: dist.TorchDistribution, batch: str, event: str | None) -> str:
+    surplus = len(fn.batch_shape) - (0 if name == "prior" else 1)
+    mend = (
+        f"; add .to_event({surplus}) so that the last {'dimension is' if surplus == 1 else 'dimensions are'} one event"
+        if surplus > 0
+        else "; change the sizes of the networks so that they agree"
+    )
+    return (
+        f"the {name} returned batch shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)}, expected "
+        f"batch shape {batch}" + (f" and event shape {event}" if event else "") + mend
+    )
