@@ -1,1 +1,57 @@
-"""pyrovae: variational autoencoders as Pyro programs, with evidence on whether the inference worked."""
+"""pyrovae: variational autoencoders as Pyro programs, with evidence per datum on whether the inference worked.
+
+Import it as ``import pyrovae as pv``. A program is a prior, a likelihood and a guide (`VAE`), or any Pyro model and
+guide (`Program`); `fit` trains it, `posterior` draws from it into an ArviZ tree, `diagnose` says what can be trusted.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "VAE": "pyrovae.vae",
+    "Program": "pyrovae.program",
+    "Fit": "pyrovae.svi",
+    "EpochEnd": "pyrovae.svi",
+    "NonFiniteError": "pyrovae.svi",
+    "RunFolderError": "pyrovae.svi",
+    "fit": "pyrovae.svi",
+    "load": "pyrovae.svi",
+    "posterior": "pyrovae.draws",
+    "sample": "pyrovae.draws",
+    "reconstruct": "pyrovae.draws",
+    "encode": "pyrovae.draws",
+    "diagnose": "pyrovae.diagnostics",
+    "Data": "pyrovae.data",
+}
+_MODULES = ("data", "diagnostics", "guides", "likelihoods", "networks", "plots", "priors", "report")
+
+__all__ = [*_WHERE, *_MODULES]
+
+if TYPE_CHECKING:
+    from pyrovae import data, diagnostics, guides, likelihoods, networks, plots, priors, report
+    from pyrovae.data import Data
+    from pyrovae.diagnostics import diagnose
+    from pyrovae.draws import encode, posterior, reconstruct, sample
+    from pyrovae.program import Program
+    from pyrovae.svi import EpochEnd, Fit, NonFiniteError, RunFolderError, fit, load
+    from pyrovae.vae import VAE
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing the package stays cheap."""
+    if name in _WHERE:
+        value = getattr(importlib.import_module(_WHERE[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"pyrovae.{name}")
+    else:
+        raise AttributeError(f"module 'pyrovae' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
