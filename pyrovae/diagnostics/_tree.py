@@ -1,0 +1,86 @@
+"""What a diagnostic needs of a tree, with an error that says what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["best_chain", "by_blocks", "latent_sites", "stats", "variable"]
+
+BLOCK = 64 * 2**20  # bytes of draws held at a time
+
+
+def variable(tree: Any, group: str, name: str) -> xr.DataArray:
+    """A variable of a group.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If this is no tree, or the group or the variable is not there.
+    """
+    if not isinstance(tree, xr.DataTree):
+        raise TypeError(
+            f"expected an ArviZ tree (xarray.DataTree), as pv.posterior returns it, got {type(tree).__name__}"
+        )
+    if group not in tree.children:
+        raise ValueError(
+            f"the tree has no group {group!r} (it has {', '.join(tree.children) or 'none'}): make it with pv.posterior"
+        )
+    dataset = tree[group].dataset
+    if name not in dataset:
+        raise ValueError(
+            f"the group {group!r} has no variable {name!r} (it has {', '.join(map(str, dataset)) or 'none'}): make the "
+            "tree with pv.posterior"
+        )
+    return dataset[name]
+
+
+def stats(tree: Any, name: str) -> xr.DataArray:
+    """A variable of ``sample_stats`` by (chain, draw, obs_id)."""
+    values = variable(tree, "sample_stats", name)
+    missing = [d for d in ("chain", "draw", "obs_id") if d not in values.dims]
+    if missing:
+        raise ValueError(
+            f"sample_stats/{name}: expected dimensions chain, draw, obs_id, got {tuple(map(str, values.dims))}"
+        )
+    return values.transpose("chain", "draw", "obs_id")
+
+
+def latent_sites(tree: Any) -> list[str]:
+    """Names of the latents of each datum."""
+    if not isinstance(tree, xr.DataTree) or "posterior" not in tree.children:
+        variable(tree, "posterior", "z")
+    return [str(n) for n, v in tree["posterior"].dataset.items() if "obs_id" in v.dims]
+
+
+def one_site(tree: Any, site: str | None) -> str:
+    """The site asked for, or the only one."""
+    sites = latent_sites(tree)
+    if site is None and len(sites) == 1:
+        return sites[0]
+    if site not in sites:
+        raise ValueError(f"site: expected one of {sites}, got {site!r}")
+    return site
+
+
+def by_blocks(values: xr.DataArray, reduce: Callable[[np.ndarray], Any]) -> Iterator[Any]:
+    """``reduce`` applied to blocks of data (chain, draw, block, …), so that lazily read trees stay on disk."""
+    order = ("chain", "draw", "obs_id", *(d for d in values.dims if d not in ("chain", "draw", "obs_id")))
+    values = values.transpose(*order)
+    n = values.sizes["obs_id"]
+    step = max(1, int(BLOCK / (values.dtype.itemsize * max(1, values.size // n))))
+    for start in range(0, n, step):
+        yield reduce(values.isel(obs_id=slice(start, start + step)).values)
+
+
+def best_chain(tree: xr.DataTree) -> int:
+    """The chain that the fit chose by its bound; 0 for a program."""
+    try:
+        settings = json.loads(tree.attrs.get("settings", "null"))
+    except (TypeError, json.JSONDecodeError):
+        return 0
+    return int(settings.get("best_chain", 0)) if isinstance(settings, dict) else 0

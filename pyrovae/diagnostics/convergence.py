@@ -1,0 +1,67 @@
+"""Whether the optimiser has stopped moving, and whether it went on too long."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+
+from pyrovae.diagnostics._tree import variable
+
+__all__ = ["convergence"]
+
+
+def convergence(tree: xr.DataTree) -> xr.Dataset:
+    """Split R̂ of the ELBO over the last half of the epochs, and how far the validation bound fell from its best.
+
+    The ELBO is that of the validation data where there is one: on the training data it goes on rising as the program
+    learns them by heart.
+
+    R̂ compares windows of the same optimisation: it is about the optimiser's path, not about draws of the guide.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``rhat`` (chain); ``rhat_chains``, over all chains' last windows, with two or more chains;
+        ``change`` (chain), the ELBO's mean in the last quarter of the epochs minus that in the quarter before; and,
+        with validation data, ``validation_loss`` (chain) = best − last validation bound, each smoothed over a twentieth
+        of the epochs; nats per datum.
+
+    Raises
+    ------
+    ValueError
+        If there is no history of at least 8 epochs.
+
+    References
+    ----------
+    Dhaka, Catalina, Andersen, Magnusson, Huggins & Vehtari 2020, 2009.00666, section 4.
+    """
+    variable(tree, "optimization", "elbo")
+    held_out = "elbo_validation" in tree["optimization"].dataset
+    elbo = variable(tree, "optimization", "elbo_validation" if held_out else "elbo").transpose("chain", "epoch")
+    rhat, change, tails = [], [], []
+    for chain in elbo.values:
+        chain = chain[np.isfinite(chain)]
+        if len(chain) < 8:
+            raise ValueError(f"convergence needs a history of at least 8 epochs, got {len(chain)}")
+        quarter = len(chain) // 4
+        tail = chain[-2 * quarter :].reshape(2, quarter)
+        rhat.append(float(array_stats.rhat(tail, method="split")))
+        change.append(tail[1].mean() - tail[0].mean())
+        tails.append(tail[1])
+    out = xr.Dataset(
+        {"rhat": ("chain", rhat), "change": ("chain", change)}, coords={"chain": elbo["chain"]},
+        attrs={"units": "nats per datum"},
+    )
+    if len(tails) > 1:
+        size = min(map(len, tails))
+        out["rhat_chains"] = float(array_stats.rhat(np.stack([t[-size:] for t in tails]), method="split"))
+    if held_out:
+        out["validation_loss"] = ("chain", [_fall(chain[np.isfinite(chain)]) for chain in elbo.values])
+    return out
+
+
+def _fall(values: np.ndarray) -> float:
+    width = max(1, len(values) // 20)
+    smooth = np.convolve(values, np.ones(width) / width, "valid")
+    return float(smooth.max() - smooth[-1])

@@ -1,0 +1,243 @@
+"""One table of verdicts: what can be trusted, and what to do about the rest."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pyrovae.diagnostics._tree import best_chain, latent_sites, stats
+from pyrovae.diagnostics.convergence import convergence
+from pyrovae.diagnostics.elbo import elbo_terms
+from pyrovae.diagnostics.evidence import log_evidence
+from pyrovae.diagnostics.latents import active_units, collapse
+from pyrovae.diagnostics.reliability import pareto_k
+
+__all__ = ["Diagnosis", "diagnose"]
+
+GAP = 0.5
+"""Nats per datum: a bound this close to log p(x) ranks models as the evidence would."""
+FEW, SOME = 0.05, 0.25
+"""Shares of data with a bad k̂: up to FEW the guide is good, up to SOME usable."""
+RHAT = 1.1
+CHANGE = 0.5
+
+COLUMNS = ["question", "figure", "threshold", "bad", "verdict", "action"]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The verdicts on one tree. Prints as a table; ``table`` is a DataFrame with a row per check.
+
+    Attributes
+    ----------
+    table
+        Columns question, figure, threshold, bad (share of the data or of the latents that is bad, or NaN), verdict
+        ("good", "usable", "bad", "–" where there is nothing to judge, "not available") and action.
+    title
+        What was judged.
+    """
+
+    table: pd.DataFrame
+    title: str
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict of the table."""
+        return next((v for v in ("bad", "usable", "good") if (self.table["verdict"] == v).any()), "not available")
+
+    @property
+    def summary(self) -> str:
+        """The verdict in words."""
+        if self.verdict == "not available":
+            return "Nothing could be judged; the table says why."
+        bad = self.table[self.table["verdict"] == self.verdict]
+        if self.verdict == "good":
+            return "All checks are good: the draws can be used as the posterior they stand for."
+        questions = "; ".join(q.rstrip("?").lower() for q in bad["question"])
+        lead = "Not to be trusted as it is" if self.verdict == "bad" else "Usable with care"
+        return f"{lead} ({questions}). First: {bad['action'].iloc[0]}."
+
+    def __str__(self) -> str:
+        return _text(self)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_cell(c, v))}</td>" for c, v in row.items()) + "</tr>"
+            for _, row in self.table.iterrows()
+        )
+        head = "".join(f"<th>{html.escape(_HEADS[c])}</th>" for c in COLUMNS)
+        return f"<p><b>{html.escape(self.title)}</b></p><table><tr>{head}</tr>{rows}</table><p>{html.escape(self.summary)}</p>"
+
+
+def diagnose(tree: xr.DataTree) -> Diagnosis:
+    """Judge a posterior tree: figure, threshold, verdict and what to do, a row per question.
+
+    A tree with several chains is judged on the one that the fit chose.
+
+    Parameters
+    ----------
+    tree
+        From `pyrovae.posterior`, best on held-out data.
+
+    Returns
+    -------
+    Diagnosis
+        Prints as a table.
+    """
+    log_weight = stats(tree, "log_weight")
+    chain, draws, n = best_chain(tree), log_weight.sizes["draw"], log_weight.sizes["obs_id"]
+    checks: list[tuple[str, Callable[[xr.DataTree, int], dict[str, Any]]]] = [
+        ("Does it describe these data?", _evidence),
+        ("Is the bound tight?", _tightness),
+        ("Is q(z|x) usable, datum by datum?", _usability),
+        ("Are all latents used?", _latents),
+        ("Has training converged?", _convergence),
+        ("Did training stop in time?", _overfitting),
+    ]
+    rows = []
+    for question, check in checks:
+        try:
+            row = check(tree, chain)
+        except ValueError as error:
+            row = {"figure": "–", "verdict": "not available", "action": str(error)}
+        rows.append({"question": question, "threshold": "–", "bad": math.nan, "action": "–", **row})
+    name = tree.attrs.get("data", "")
+    chains = f" · chain {chain + 1} of {log_weight.sizes['chain']}" if log_weight.sizes["chain"] > 1 else ""
+    title = f"{tree.attrs.get('program', 'program')} · {n:,} data{f' of {name}' if name else ''} · {draws:,} draws each"
+    return Diagnosis(pd.DataFrame(rows)[COLUMNS], f"{title}{chains} · nats per datum")
+
+
+def _evidence(tree: xr.DataTree, chain: int) -> dict[str, Any]:
+    values = log_evidence(tree, k=[1])["log_evidence"].isel(chain=chain)
+    n = values.sizes["obs_id"]
+    error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    return {
+        "figure": f"elpd {_number(float(values.mean()))} ± {error:.2f}",
+        "verdict": "–",
+        "action": "compare it with another model's on the same held-out data (az.compare)",
+    }
+
+
+def _tightness(tree: xr.DataTree, chain: int) -> dict[str, Any]:
+    evidence = log_evidence(tree, k=[1]).isel(chain=chain)
+    elbo = elbo_terms(tree)["elbo"].isel(chain=chain)
+    gap = float((evidence["log_evidence"] - elbo).mean())
+    verdict = "good" if gap < GAP else "usable" if gap < 4 * GAP else "bad"
+    lower = float((pareto_k(tree)["pareto_k"].isel(chain=chain) > pareto_k(tree).attrs["good_k"]).mean()) > FEW
+    return {
+        "figure": f"ELBO {_number(float(elbo.mean()))}, gap {'≥ ' if lower else ''}{gap:.2f}",
+        "threshold": f"gap < {GAP}",
+        "verdict": verdict,
+        "action": "–" if verdict == "good" else "a richer guide (guides.MultivariateNormal), or a wider network in it",
+    }
+
+
+def _usability(tree: xr.DataTree, chain: int) -> dict[str, Any]:
+    khat = pareto_k(tree).isel(chain=chain)
+    limit = khat.attrs["good_k"]
+    if bool(khat["exact"].all()):
+        return {"figure": "weights constant: q is exact", "threshold": f"k̂ < {limit:.2f}", "bad": 0.0, "verdict": "good"}
+    bad = float((khat["pareto_k"] > limit).mean())
+    return {
+        "figure": f"k̂ median {float(khat['pareto_k'].median()):.2f}",
+        "threshold": f"k̂ < {limit:.2f}",
+        "bad": bad,
+        "verdict": "good" if bad <= FEW else "usable" if bad <= SOME else "bad",
+        "action": "–" if bad <= FEW else "a richer guide; do not weight or trust the draws of data with a bad k̂",
+    }
+
+
+def _latents(tree: xr.DataTree, chain: int) -> dict[str, Any]:
+    active: list[bool] = []
+    for site in latent_sites(tree):
+        active += np.atleast_1d(active_units(tree, site=site)["active"].isel(chain=chain).values).ravel().tolist()
+    try:
+        collapsed = sum(int(collapse(tree, site=s)["collapsed"].isel(chain=chain).sum()) for s in latent_sites(tree))
+        note = f", {collapsed} collapsed" if collapsed else ""
+    except ValueError:
+        note = ""
+    idle = 1 - float(np.mean(active))
+    return {
+        "figure": f"{sum(active)} of {len(active)} active{note}",
+        "threshold": "Var E z > .01",
+        "bad": idle,
+        "verdict": "good" if idle == 0 else "usable" if idle < 1 else "bad",
+        "action": "–" if idle == 0 else "fewer latents; if none is active, a weaker decoder or a smaller learning rate",
+    }
+
+
+def _convergence(tree: xr.DataTree, chain: int) -> dict[str, Any]:
+    found = convergence(tree).isel(chain=chain)
+    rhat, change = float(found["rhat"]), float(found["change"])
+    good = rhat < RHAT or abs(change) < CHANGE
+    return {
+        "figure": f"R̂ of ELBO {rhat:.2f}, still {change:+.2f}",
+        "threshold": f"R̂ < {RHAT} or change < {CHANGE}",
+        "verdict": "good" if good else "usable" if abs(change) < 4 * CHANGE else "bad",
+        "action": "–" if good else "more epochs" if change > 0 else "a lower lr: the bound falls",
+    }
+
+
+def _overfitting(tree: xr.DataTree, chain: int) -> dict[str, Any]:
+    found = convergence(tree)
+    if "validation_loss" not in found:
+        raise ValueError("fit with validation= to see whether training went on too long")
+    loss = float(found["validation_loss"].isel(chain=chain))
+    return {
+        "figure": f"{loss:.2f} below best validation",
+        "threshold": f"< {CHANGE}",
+        "verdict": "good" if loss < CHANGE else "usable" if loss < 4 * CHANGE else "bad",
+        "action": "–" if loss < CHANGE else "patience=20 in pv.fit, which goes back to the best epoch",
+    }
+
+
+_HEADS = {
+    "question": "question",
+    "figure": "figure",
+    "threshold": "threshold",
+    "bad": "share bad",
+    "verdict": "verdict",
+    "action": "what to do",
+}
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _cell(column: str, value: Any) -> str:
+    if column == "bad":
+        return "–" if pd.isna(value) else f"{value:.0%}"
+    return str(value)
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: a combining accent takes none."""
+    return sum(not unicodedata.combining(c) for c in text)
+
+
+def _text(diagnosis: Diagnosis) -> str:
+    columns = [c for c in COLUMNS if c != "action"]
+    cells = [[_HEADS[c] for c in columns]] + [
+        [_cell(c, row[c]) for c in columns] for _, row in diagnosis.table.iterrows()
+    ]
+    widths = [max(_width(row[i]) for row in cells) for i in range(len(columns))]
+    lines = [diagnosis.title, ""]
+    for index, row in enumerate(cells):
+        lines.append("  ".join(text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)).rstrip())
+        if index == 0:
+            lines.append("  ".join("─" * width for width in widths))
+        else:
+            action = diagnosis.table["action"].iloc[index - 1]
+            if action != "–" and diagnosis.table["verdict"].iloc[index - 1] != "–":
+                lines += textwrap.wrap(action, 100, initial_indent="    → ", subsequent_indent="      ")
+    return "\n".join([*lines, "", *textwrap.wrap(diagnosis.summary, 110)])
