@@ -38,8 +38,8 @@ def fit(
     context: Any = None,
     loss: Any = None,
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
-    lr: float = 2e-3,
-    schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
+    lr: float = 3e-3,
+    schedule: str | Callable[[torch.optim.Optimizer], Any] | None = "cosine",
     clip_norm: float | None = None,
     epochs: int = 100,
     batch_size: int = 100,
@@ -76,7 +76,8 @@ def fit(
         Called as ``optimizer(parameters, lr=lr)``: a class of `torch.optim` or a `functools.partial` of one; Adam by
         default. Losses and gradients are per datum.
     schedule
-        ``optimizer -> scheduler`` of `torch.optim.lr_scheduler`, stepped after each epoch.
+        "cosine": the learning rate falls from ``lr`` to 0 over the epochs along half a cosine; None: it stays; or a
+        function ``optimizer -> scheduler`` of `torch.optim.lr_scheduler`. Stepped after each epoch.
     clip_norm
         Largest norm of the gradient of the loss per datum.
     patience
@@ -156,7 +157,7 @@ class _Run:
     objective: Loss
     optimizer: Callable[..., torch.optim.Optimizer]
     lr: float
-    schedule: Callable[[torch.optim.Optimizer], Any] | None
+    schedule: str | Callable[[torch.optim.Optimizer], Any] | None
     clip_norm: float | None
     epochs: int
     batch_size: int
@@ -191,7 +192,7 @@ class _Run:
             if not parameters:
                 raise ValueError("the program has no parameters to train; pv.posterior takes it as it is")
             optimizer = _make_optimizer(self.optimizer, parameters, self.lr)
-            scheduler = None if self.schedule is None else self.schedule(optimizer)
+            scheduler = _make_scheduler(self.schedule, optimizer, self.epochs)
             history, start = History(), 0
             best: dict[str, Tensor] | None = None
             if pending is not None:
@@ -300,7 +301,7 @@ class _Run:
         chains = [*self.finished] or [_copy(self.program.weights())]
         best = max(range(len(chains)), key=lambda c: last[c])
         self.program.load_weights(chains[best])
-        settings = {**self._settings(), "epochs": self.epochs, "best_chain": best, "versions": versions()}
+        settings = {**self._settings(), "best_chain": best, "versions": versions()}
         return Fit(self.program, history, settings, chains)
 
     def _settings(self) -> dict[str, Any]:
@@ -310,7 +311,8 @@ class _Run:
             "loss": type(self.objective.elbo).__name__,
             "optimizer": getattr(self.optimizer, "__name__", repr(self.optimizer)),
             "lr": self.lr,
-            "schedule": None if self.schedule is None else getattr(self.schedule, "__name__", "schedule"),
+            "schedule": getattr(self.schedule, "__name__", str(self.schedule)),
+            "epochs": self.epochs,
             "clip_norm": self.clip_norm,
             "batch_size": self.batch_size,
             "patience": self.patience,
@@ -428,6 +430,18 @@ def _make_optimizer(make: Callable[..., Any], parameters: list[Tensor], lr: floa
         return torch.optim.Adam(parameters, lr=lr, fused=True)
     optimizer: torch.optim.Optimizer = make(parameters, lr=lr)
     return optimizer
+
+
+def _make_scheduler(make: Any, optimizer: torch.optim.Optimizer, epochs: int) -> Any:
+    if make is None:
+        return None
+    if make == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    if not callable(make):
+        raise ValueError(
+            f'schedule: expected "cosine", None, or a function of an optimizer that returns a scheduler, got {make!r}'
+        )
+    return make(optimizer)
 
 
 def _step_scheduler(scheduler: Any, elbo: float) -> None:
