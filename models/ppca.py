@@ -5,8 +5,8 @@ likelihood W = U (Λ − σ² I)^½ R for any rotation R (eq. 7) and σ² is the
 posterior is N(M⁻¹Wᵀ(x − μ), σ² M⁻¹) with M = WᵀW + σ² I.
 
 Lucas, Tucker, Grosse & Norouzi 2019, "Don't Blame the ELBO!", arXiv 1911.02469: with q(z|x) = N(V(x − μ), D) and D
-diagonal, the ELBO has no local maxima that the likelihood lacks, and at its highest R = I: the posterior is diagonal and
-the bound exact. They train it by Adam with σ² learned.
+diagonal, the ELBO has no local maxima that the likelihood lacks, and at the highest R = I, so that the posterior
+is diagonal and the bound exact. They train by Adam with σ² learned.
 
 What differs: the guide's scales depend on x too (a larger family with the same optimum), and the guide standardises its
 input by one shift and one spread; on request its covariance is full.
@@ -32,9 +32,11 @@ def build(data: pv.Data, *, latents: int = 2, guide: str = "normal") -> pv.VAE:
         raise ValueError(f"guide: expected one of {', '.join(families)}, got {guide!r}")
     features = data.event_shape[0]
     outputs = 2 * latents if guide == "normal" else pv.guides.MultivariateNormal.outputs(latents)
+    spread = float(data.x.double().std())
+    noise = spread if spread > 0 else 1.0  # where the scale starts, so that the unit of the data does not matter to it
     return pv.VAE(
         prior=pv.priors.Normal(latents),
-        likelihood=pv.likelihoods.Normal(pv.networks.MLP(latents, (), features), learn_scale=True),
+        likelihood=pv.likelihoods.Normal(pv.networks.MLP(latents, (), features), noise, learn_scale=True),
         guide=families[guide](pv.networks.MLP(features, (), outputs)),
     )
 

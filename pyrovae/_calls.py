@@ -1,4 +1,4 @@
-"""How a part (a function or a module, ours or the user's) is called: with a context and a mask only if it takes them."""
+"""How a part, ours or the user's, is called: with a context and a mask only if it takes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class Call:
 
     A part takes ``context`` if one of its parameters has that name or if it has one more required positional
     parameter than ``own``; it takes ``mask`` if a parameter has that name. A part of ours whose network decides
-    says so itself in an attribute ``takes``, a set of these names.
+    says so itself in an attribute ``takes``, a set of these names. It needs the context unless its parameter of that
+    name has a default.
 
     Parameters
     ----------
@@ -25,18 +26,27 @@ class Call:
     own
         How many positional arguments it is always given: 0 for a prior, 1 for a likelihood, a guide or a network.
 
+    Raises
+    ------
+    TypeError
+        If it requires more arguments than it will be given.
+
     Examples
     --------
     >>> Call(lambda z, c: z + c, own=1)(1, context=2)
     3
     >>> Call(lambda z, scale=1.0: z * scale, own=1)(1, context=2)
-    1
+    1.0
     """
 
     def __init__(self, part: Callable[..., Any], own: int) -> None:
         self.part = part
         self.takes = takes(part, own)
-        self._context_by_name = "context" in _parameters(part)
+        named = _parameters(part).get("context")
+        self._context_by_name = named is not None
+        declared = isinstance(getattr(part, "takes", None), (set, frozenset))
+        optional = named is not None and named.default is not named.empty and not declared
+        self.needs_context = "context" in self.takes and not optional
 
     def __call__(self, *args: Any, context: Tensor | None = None, mask: Tensor | None = None) -> Any:
         keywords = {}
@@ -64,6 +74,14 @@ def takes(part: Callable[..., Any], own: int) -> frozenset[str]:
         and p.name not in ("context", "mask")
     ]
     told = {name for name in ("context", "mask") if name in parameters}
+    most = own if "context" in told else own + 1
+    if len(required) > most:
+        names = ", ".join(p.name for p in required)
+        raise TypeError(
+            f"{getattr(part, '__name__', type(part).__name__)} requires the arguments ({names}), and is given "
+            f"{'one' if own else 'none'}, a context and a mask at most: give the others defaults, or bind them with "
+            "functools.partial"
+        )
     return frozenset(told | ({"context"} if len(required) > own else set()))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +12,18 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import broadcast_shape
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae._rng import seeded
 from pyrovae.program import Program
 
-__all__ = ["Site", "Structure", "inspect_program", "trace_pair"]
+__all__ = ["Site", "Structure", "evaluating", "inspect_program", "prune", "trace_pair", "try_pair"]
+
+UNTOLD = (
+    "and the guide cannot be told which cells are missing. If they are missing, build the guide's network with "
+    "mask=True (or write the guide as f(x, mask)); if not, fill or drop them"
+)
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,52 @@ class Structure:
     full_size: int | None
 
 
+@contextmanager
+def evaluating(program: nn.Module) -> Iterator[None]:
+    """A block in ``eval`` mode, after which each module has the mode it had."""
+    modes = [(module, module.training) for module in program.modules()]
+    program.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 def trace_pair(program: Program, args: tuple[Tensor, ...]) -> tuple[poutine.Trace, poutine.Trace]:
     """A guide trace and the model trace replayed against it, both without subsample sites."""
     guide = poutine.trace(program.guide).get_trace(*args)
     model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
+    return prune(guide), prune(model)
+
+
+def try_pair(program: Program, args: tuple[Tensor, ...], what: str = "data") -> tuple[poutine.Trace, poutine.Trace]:
+    """As `trace_pair`, with an error of the program's told by role and shapes.
+
+    Raises
+    ------
+    ValueError
+        If guide or model do not run on these arguments.
+    """
+    role = "guide"
+    try:
+        guide = poutine.trace(program.guide).get_trace(*args)
+        role = "model"
+        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
+        came = str(error).split("\nTrace Shapes:")[0]
+        shapes = " and ".join(str(tuple(a.shape)) for a in args)
+        mend = ""
+        if "inside plate" in came or "broadcast" in came or "must match the size" in came:
+            mend = (
+                ". A program is run on two data, on three and on batches of them: its data plate must have their "
+                "length, pyro.plate('data', x.shape[0])"
+            )
+        if bool(torch.isnan(args[0]).any()) and not getattr(program, "takes_mask", False):
+            mend += ". The data hold NaN: fill or drop them, or let the program leave them out"
+        raise ValueError(
+            f"the {role} could not be run on {what} of shape {shapes}: {type(error).__name__}: {came}{mend}"
+        ) from error
     return prune(guide), prune(model)
 
 
@@ -70,18 +119,20 @@ def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Stru
         If the program does not run, has no data plate, leaves a latent without a guide, has a site in the guide
         that the model lacks, observes nothing, or has a latent whose support the guide does not have.
     """
-    training = program.training
-    with seeded(0), program.scope(), torch.no_grad(), pyro.validation_enabled(True):
-        program.eval()
+    missing = torch.isnan(x).nonzero()
+    if getattr(program, "takes_mask", None) is False and len(missing):
+        raise ValueError(f"the data hold NaN (first: at index {tuple(missing[0].tolist())}), {UNTOLD}")
+    with seeded(0), program.scope(), torch.no_grad(), pyro.validation_enabled(True), evaluating(program):
+        program.check(*_rows(x, context, 2))
         try:
-            if x.shape[0] > 1:
-                program.check(*_rows(x, context, 2))
-            traces = {n: _traces(program, *_rows(x, context, n)) for n in (2, 3)}
-        finally:
-            program.train(training)
+            traces = {n: try_pair(program, _given(*_rows(x, context, n))) for n in (2, 3)}
+        except ValueError:
+            _check_events(program, _given(*_rows(x, context, 2)))
+            raise
     program.settle()
     (guide, model), (guide3, model3) = traces[2], traces[3]
     plate = _data_plate(program.plate, {**_plates(model), **_plates(guide)}, {**_plates(model3), **_plates(guide3)})
+    full = _full_size(plate, guide, model)
     latents = {n: s for n, s in model.nodes.items() if s["type"] == "sample" and not s["is_observed"]}
     enumerated = tuple(n for n in latents if n not in guide and latents[n]["infer"].get("enumerate"))
     _check_cover(latents, guide, model, enumerated)
@@ -97,14 +148,13 @@ def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Stru
             f"the model observes nothing inside its data plate '{plate}': give a sample statement obs=x in it"
         )
     local = [sites[n] for n in latents if n not in enumerated]
-    full = {f.full_size for s in model.nodes.values() for f in s.get("cond_indep_stack", ()) if f.name == plate}
     return Structure(
         plate=plate,
         latents=tuple(s for s in local if s.plate_dim is not None),
         outside=tuple(s for s in (*local, *observed) if s.plate_dim is None),
         observed=inside,
         enumerated=enumerated,
-        full_size=None if full == {2} else max(full),
+        full_size=full,
     )
 
 
@@ -113,19 +163,8 @@ def _rows(x: Tensor, context: Tensor | None, n: int) -> tuple[Tensor, Tensor | N
     return x[index], None if context is None else context[index]
 
 
-def _traces(program: Program, x: Tensor, context: Tensor | None) -> tuple[poutine.Trace, poutine.Trace]:
-    args = (x,) if context is None else (x, context)
-    shapes = " and ".join(str(tuple(a.shape)) for a in args)
-    role = "guide"
-    try:
-        guide = poutine.trace(program.guide).get_trace(*args)
-        role = "model"
-        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
-        raise ValueError(
-            f"the {role} could not be run on data of shape {shapes}: {type(error).__name__}: {error}"
-        ) from error
-    return prune(guide), prune(model)
+def _given(x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+    return (x,) if context is None else (x, context)
 
 
 def _plates(trace: poutine.Trace) -> dict[str, int]:
@@ -163,6 +202,23 @@ def _data_plate(named: str | None, two: dict[str, int], three: dict[str, int]) -
     )
 
 
+def _full_size(plate: str, guide: poutine.Trace, model: poutine.Trace) -> int | None:
+    """The N of a program that subsamples its plate itself. Model and guide must agree, or Pyro scales them differently."""
+    sizes = [
+        {f.full_size for s in trace.nodes.values() for f in s.get("cond_indep_stack", ()) if f.name == plate}
+        for trace in (model, guide)
+    ]
+    if len(sizes[0] | sizes[1]) > 1:
+        ours, theirs = (" and ".join(map(str, sorted(s))) or "no length" for s in sizes)
+        raise ValueError(
+            f"given two data, the data plate '{plate}' has size {ours} in the model and {theirs} in the guide, so that "
+            f"their densities would be scaled differently: write pyro.plate({plate!r}, x.shape[0]) in both, or "
+            "plate(size=N, subsample_size=x.shape[0]) in both"
+        )
+    size = max(sizes[0] | sizes[1])
+    return None if size == 2 else size
+
+
 def _check_cover(
     latents: dict[str, Any], guide: poutine.Trace, model: poutine.Trace, enumerated: tuple[str, ...]
 ) -> None:
@@ -181,12 +237,26 @@ def _check_cover(
                 )
             if model.nodes[name]["is_observed"]:
                 raise ValueError(f"the guide samples {name!r}, which the model observes: remove it from the guide")
-            ours, theirs = site["fn"].event_shape, model.nodes[name]["fn"].event_shape
-            if ours != theirs:
-                raise ValueError(
-                    f"site {name!r}: the guide's event shape is {tuple(ours)}, the model's {tuple(theirs)}: they must "
-                    "be equal (.to_event(k) moves batch dimensions into the event)"
-                )
+            _check_event(name, site["fn"].event_shape, model.nodes[name]["fn"].event_shape)
+
+
+def _check_event(name: str, ours: tuple[int, ...], theirs: tuple[int, ...]) -> None:
+    if ours != theirs:
+        raise ValueError(
+            f"site {name!r}: the guide's event shape is {tuple(ours)}, the model's {tuple(theirs)}: they must be equal "
+            "(.to_event(k) moves batch dimensions into the event)"
+        )
+
+
+def _check_events(program: Program, args: tuple[Tensor, ...]) -> None:
+    """Whether a model that does not run on the guide's draws was given draws of another shape than its own."""
+    try:
+        guide, model = poutine.trace(program.guide).get_trace(*args), poutine.trace(program.model).get_trace(*args)
+    except Exception:  # it does not run by itself either: what it said first stands
+        return
+    for name in prune(guide).nodes.keys() & prune(model).nodes.keys():
+        if guide.nodes[name]["type"] == "sample" and not model.nodes[name]["is_observed"]:
+            _check_event(name, guide.nodes[name]["fn"].event_shape, model.nodes[name]["fn"].event_shape)
 
 
 def _check_reach(name: str, prior: Any, q: Any, draws: int = 64) -> None:

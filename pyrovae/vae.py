@@ -14,7 +14,8 @@ from torch.distributions import constraints
 
 from pyrovae._calls import Call
 from pyrovae._rng import preserved
-from pyrovae.program import Program
+from pyrovae.program import Program, _modules_of
+from pyrovae.structure import evaluating
 
 __all__ = ["VAE"]
 
@@ -38,6 +39,8 @@ class VAE(Program):
 
     Raises
     ------
+    TypeError
+        If a part cannot be called, or is a distribution or a class instead of what makes a distribution.
     ValueError
         If the parts do not fit each other; the message says which part and what it should return.
 
@@ -63,23 +66,24 @@ class VAE(Program):
         self._prepare("data")
         parts = {"prior": prior, "likelihood": likelihood, "guide": guide}
         for name, part in parts.items():
-            if not callable(part):
-                raise TypeError(
-                    f"VAE: expected {name} to be callable and return a distribution, got {type(part).__name__}"
-                    + (f"; write {name}=lambda: …" if isinstance(part, torch.distributions.Distribution) else "")
-                )
-        self.parts = nn.ModuleDict({k: v for k, v in parts.items() if isinstance(v, nn.Module)})
+            _refuse_uncallable(name, part)
+        found: dict[str, nn.Module] = {}
+        for role, part in parts.items():
+            for name, module in _modules_of(part):
+                if all(module is not other for other in found.values()):
+                    found[f"{role}_{name}" if name else role] = module
+        self.parts = nn.ModuleDict(found)
         self._prior, self._likelihood, self._guide = (
             Call(part, own) for part, own in ((prior, 0), (likelihood, 1), (guide, 1))
         )
-        self._functions = (prior, likelihood, guide)
-        if not self.takes_context:
+        self._three = (prior, likelihood, guide)
+        if not any(call.needs_context for call in self._calls().values()):
             self._check_fit()
 
     @property
     def takes_context(self) -> bool:
         """Whether any part takes a context."""
-        return any("context" in call.takes for call in (self._prior, self._likelihood, self._guide))
+        return any("context" in call.takes for call in self._calls().values())
 
     @property
     def takes_mask(self) -> bool:
@@ -117,9 +121,9 @@ class VAE(Program):
 
     def adapt(self, x: Tensor) -> None:
         """Let a guide that standardises its input take its units from the training data."""
-        part = self._functions[2]
-        if callable(getattr(part, "adapt", None)):
-            part.adapt(x)
+        adapt = getattr(self._three[2], "adapt", None)
+        if callable(adapt):
+            adapt(x)
 
     def dimension_kl(self, x: Tensor, context: Tensor | None) -> Tensor | None:
         """As `Program.dimension_kl`, for priors with independent latents; of the marginals of a multivariate Normal."""
@@ -171,39 +175,43 @@ class VAE(Program):
                 "a context was given, and no part of the VAE takes one: build a network with "
                 f"context={context.shape[-1]}, write a part as f(x, context), or leave the context out"
             )
-        if context is None and self.takes_context:
-            raise ValueError("a part of the VAE takes a context and none was given: pass context= with the data")
+        needing = [name for name, call in self._calls().items() if call.needs_context]
+        if context is None and needing:
+            raise ValueError(
+                f"the {' and the '.join(needing)} of the VAE take{'s' if len(needing) == 1 else ''} a context and none "
+                "was given: pass context= with the data (for validation data, pv.data.as_data(x, context=c))"
+            )
         n = x.shape[0]
         x, mask = self._observed(x)
-        prior = _call("prior", self._prior, context=context)
+        prior = _call("prior", self._prior, "", context=context)
         if prior.batch_shape not in ((), (n,)):
             raise ValueError(_shape_message("prior", prior, f"() or ({n},)", None))
-        q = _call("guide", self._guide, x, context=context, mask=mask)
+        q = _call("guide", self._guide, "data", x, context=context, mask=mask)
         _expect("guide", q, (n,), tuple(prior.event_shape), "the prior's event shape")
-        likelihood = _call("likelihood", self._likelihood, q.sample(), context=context)
+        likelihood = _call("likelihood", self._likelihood, "latents", q.sample(), context=context)
         _expect("likelihood", likelihood, (n,), tuple(x.shape[1:]), "the shape of one datum")
+        if mask is not None:
+            masked(likelihood, x, mask)
 
     def _check_fit(self) -> None:
         """Compare the parts with each other before there are data: x is drawn from the model."""
-        training = self.training
-        with preserved(), torch.no_grad():
+        with preserved(), torch.no_grad(), evaluating(self):
+            prior = _call("prior", self._prior, "")
+            if prior.batch_shape != ():
+                raise ValueError(_shape_message("prior", prior, "()", None))
+            z = prior.expand((2,)).sample()
+            likelihood = _call("likelihood", self._likelihood, "latents, drawn from the prior,", z)
+            _expect("likelihood", likelihood, (2,), None, "")
             try:
-                self.eval()
-                prior = _call("prior", self._prior)
-                if prior.batch_shape != ():
-                    raise ValueError(_shape_message("prior", prior, "()", None))
-                z = prior.expand((2,)).sample()
-                likelihood = _call("likelihood", self._likelihood, z)
-                _expect("likelihood", likelihood, (2,), None, "")
-                try:
-                    x = likelihood.sample()
-                except NotImplementedError:  # a family that cannot be drawn from: the data will tell
-                    return
-                mask = torch.ones_like(x, dtype=torch.bool) if self.takes_mask else None
-                q = _call("guide", self._guide, x, mask=mask)
-                _expect("guide", q, (2,), tuple(prior.event_shape), "the prior's event shape")
-            finally:
-                self.train(training)
+                x = likelihood.sample()
+            except NotImplementedError:  # a family that cannot be drawn from: the data will tell
+                return
+            mask = torch.ones_like(x, dtype=torch.bool) if self.takes_mask else None
+            q = _call("guide", self._guide, "data, drawn from the likelihood,", x, mask=mask)
+            _expect("guide", q, (2,), tuple(prior.event_shape), "the prior's event shape")
+
+    def _calls(self) -> dict[str, Call]:
+        return {"prior": self._prior, "likelihood": self._likelihood, "guide": self._guide}
 
     def _observed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """x with 0 where it is missing, and where it is not."""
@@ -219,7 +227,7 @@ class VAE(Program):
     def __repr__(self) -> str:
         lines = (
             f"    {name}={type(f).__name__ if isinstance(f, nn.Module) else getattr(f, '__name__', f)},"
-            for name, f in zip(("prior", "likelihood", "guide"), self._functions, strict=True)
+            for name, f in zip(("prior", "likelihood", "guide"), self._three, strict=True)
         )
         return "VAE(\n" + "\n".join(lines) + "\n)"
 
@@ -233,6 +241,8 @@ def masked(fn: dist.TorchDistribution, x: Tensor, mask: Tensor) -> tuple[dist.To
         If the cells are not independent given z, so that leaving one out is not a mask but an integral.
     """
     if not isinstance(fn, dist.Independent) or fn.base_dist.event_shape:
+        if bool(mask.all()):
+            return fn, x
         raise ValueError(
             f"the likelihood {type(fn).__name__} cannot leave missing cells out: its cells are not independent given "
             "z. Use a likelihood that ends in .to_event(k), or fill the missing cells first"
@@ -242,19 +252,40 @@ def masked(fn: dist.TorchDistribution, x: Tensor, mask: Tensor) -> tuple[dist.To
     return base.mask(mask).to_event(fn.reinterpreted_batch_ndims), torch.where(mask, x, inside)
 
 
-def _inside(support: constraints.Constraint) -> float:
-    """Some number in a scalar support, for cells that are masked out afterwards."""
-    if hasattr(support, "lower_bound") and hasattr(support, "upper_bound"):
-        low = torch.as_tensor(support.lower_bound).float().max().item()
-        return low if support.is_discrete else (low + torch.as_tensor(support.upper_bound).float().min().item()) / 2
-    return next((v for v in (0.0, 1.0, 0.5, 2.0, -1.0) if bool(support.check(torch.tensor(v)).all())), 1.0)
+def _inside(support: constraints.Constraint) -> Tensor:
+    """Some value in a scalar support, for cells that are masked out afterwards; by cell if the bounds are."""
+    low, high = (getattr(support, bound, None) for bound in ("lower_bound", "upper_bound"))
+    if low is not None and high is not None:
+        low, high = torch.as_tensor(low), torch.as_tensor(high)
+        return low if support.is_discrete else (low + high) / 2
+    if low is not None:
+        return torch.as_tensor(low) + 1
+    if high is not None:
+        return torch.as_tensor(high) - 1
+    return torch.tensor(next((v for v in (0.0, 1.0, 0.5) if bool(support.check(torch.tensor(v)).all())), 0.0))
 
 
-def _call(name: str, call: Call, *args: Any, **keywords: Any) -> dist.TorchDistribution:
+def _refuse_uncallable(name: str, part: Any) -> None:
+    """A Pyro distribution can be called (it draws), and so can a class: neither is a part."""
+    mend = ""
+    if isinstance(part, torch.distributions.Distribution):
+        came = f"the distribution {type(part).__name__}"
+        mend = f"; write {name}={'lambda: …' if name == 'prior' else 'a function that makes it'}"
+    elif isinstance(part, type):
+        came = f"the class {part.__name__}"
+        mend = f"; write {name}={part.__name__}(…), or a function that returns a distribution"
+    elif callable(part):
+        return
+    else:
+        came = type(part).__name__
+    raise TypeError(f"VAE: expected {name} to be callable and return a distribution, got {came}{mend}")
+
+
+def _call(name: str, call: Call, what: str, *args: Any, **keywords: Any) -> dist.TorchDistribution:
     try:
         fn = call(*args, **keywords)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        given = f" given {tuple(args[0].shape)}" if args else ""
+        given = f", given {what} of shape {tuple(args[0].shape)}," if args else ""
         raise ValueError(f"the {name}{given} raised {type(error).__name__}: {error}") from error
     if not isinstance(fn, dist.torch_distribution.TorchDistributionMixin):
         hint = (
@@ -277,12 +308,14 @@ def _expect(
 
 def _shape_message(name: str, fn: dist.TorchDistribution, batch: str, event: str | None) -> str:
     surplus = len(fn.batch_shape) - (0 if name == "prior" else 1)
-    mend = (
-        f"; add .to_event({surplus}) so that the last {'dimension is' if surplus == 1 else 'dimensions are'} one event"
-        if surplus > 0
-        else "; change the sizes of the networks so that they agree"
-    )
+    if surplus > 0:
+        last = "dimension is" if surplus == 1 else f"{surplus} dimensions are"
+        mend = f"add .to_event({surplus}) so that the last {last} one event"
+    elif surplus < 0:
+        mend = "its first dimension must count the data: lower the k of .to_event(k), or add .expand([x.shape[0]])"
+    else:
+        mend = "change the sizes of the networks so that they agree"
     return (
         f"the {name} returned batch shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)}, expected "
-        f"batch shape {batch}" + (f" and event shape {event}" if event else "") + mend
+        f"batch shape {batch}" + (f" and event shape {event}" if event else "") + f"; {mend}"
     )

@@ -26,10 +26,10 @@ class NetworkGuide(nn.Module):
 
     def __init__(self, network: Callable[..., Tensor]) -> None:
         super().__init__()
-        if not callable(network):
+        if not callable(network) or isinstance(network, type):
             raise TypeError(
-                f"{type(self).__name__}: expected a network, such as networks.MLP(features, hidden, outputs), "
-                f"got {type(network).__name__}"
+                f"guides.{type(self).__name__}: expected a network, such as networks.MLP(features, hidden, outputs), "
+                f"got {getattr(network, '__name__', type(network).__name__)}"
             )
         self.network = network
         self._call = Call(network, own=1)
@@ -39,9 +39,19 @@ class NetworkGuide(nn.Module):
         self.register_buffer("adapted", torch.tensor(False))
 
     def adapt(self, x: Tensor) -> None:
-        """Take shift and spread from the observed cells of x, unless they were taken before."""
+        """Take shift and spread from the observed cells of x, unless they were taken before.
+
+        Raises
+        ------
+        ValueError
+            If no cell of x is observed.
+        """
         if not self.adapted:
             cells = x[~torch.isnan(x)].double()
+            if not cells.numel():
+                raise ValueError(
+                    f"every value of the data, of shape {tuple(x.shape)}, is missing (NaN): check the data"
+                )
             self.shift.fill_(cells.mean())
             self.spread.fill_(cells.std() if cells.numel() > 1 and cells.std() > 0 else 1.0)
             self.adapted.fill_(True)

@@ -17,10 +17,10 @@ class NetworkLikelihood(nn.Module):
 
     def __init__(self, network: Callable[..., Tensor]) -> None:
         super().__init__()
-        if not callable(network):
+        if not callable(network) or isinstance(network, type):
             raise TypeError(
-                f"{type(self).__name__}: expected a network, such as networks.MLP(latents, hidden, features), "
-                f"got {type(network).__name__}"
+                f"likelihoods.{type(self).__name__}: expected a network, such as networks.MLP(latents, hidden, features), "
+                f"got {getattr(network, '__name__', type(network).__name__)}"
             )
         self.network = network
         self._call = Call(network, own=1)

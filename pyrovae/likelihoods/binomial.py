@@ -8,6 +8,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from pyrovae.likelihoods._likelihood import NetworkLikelihood, cells
+from pyrovae.networks._inputs import whole
 
 __all__ = ["Binomial"]
 
@@ -36,10 +37,8 @@ class Binomial(NetworkLikelihood):
     """
 
     def __init__(self, total: int, network: Callable[..., Tensor]) -> None:
-        if isinstance(total, bool) or not isinstance(total, int) or total < 1:
-            raise ValueError(f"likelihoods.Binomial: expected a whole number of at least 1 as total, got {total!r}")
         super().__init__(network)
-        self.total = total
+        self.total = whole("likelihoods.Binomial: total (the largest count)", total)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(x|z)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 
 import pyro.distributions as dist
 import torch
@@ -25,15 +26,16 @@ class Normal(NetworkLikelihood):
     network
         z (..., latents) → mean (..., *event).
     scale
-        The noise's standard deviation: a number; a tensor of one datum's shape, so that each feature has its own; or
-        a second network of z, whose output softplus makes positive.
+        The noise's standard deviation: a number; a tensor of one datum's shape (or that broadcasts to it), so that
+        each feature has its own; or a second network of z, whose output softplus makes positive.
     learn_scale
         Learn the number or the tensor, from the value given.
 
     Raises
     ------
     ValueError
-        If a scale is not positive and finite, or a network's output is to be learned beyond its own parameters.
+        If a scale is not positive and finite or has another shape than the mean, or if ``learn_scale`` is given with a
+        scale network.
 
     Examples
     --------
@@ -68,7 +70,12 @@ class Normal(NetworkLikelihood):
             self._call_scale = Call(scale, own=1)
             self.takes = self.takes | (self._call_scale.takes - {"mask"})
             return
-        start = torch.as_tensor(scale, dtype=torch.get_default_dtype()).detach().clone()
+        try:
+            start = torch.as_tensor(scale, dtype=torch.get_default_dtype()).detach().clone()
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"likelihoods.Normal: expected a number, a tensor or a network of z as scale, got {scale!r}"
+            ) from None
         if not (torch.isfinite(start).all() and (start > 0).all()):
             raise ValueError(f"likelihoods.Normal: expected a positive, finite scale, got {scale!r}")
         if learn_scale:
@@ -84,10 +91,16 @@ class Normal(NetworkLikelihood):
             scale = softplus(self._call_scale(z, context=context))
         else:
             scale = self.log_scale.exp()
+        own, event = scale.shape[z.dim() - 1 if self.scale_network else 0 :], loc.shape[z.dim() - 1 :]
+        if any(s not in (1, e) for s, e in zip_longest(reversed(own), reversed(event), fillvalue=1)):
+            raise ValueError(
+                f"likelihoods.Normal: a scale of shape {tuple(own)} does not fit a datum of shape {tuple(event)}, which "
+                "is what the network makes: give one number, or one for each feature"
+            )
         return cells(dist.Normal(loc, scale), z)
 
     def reset_parameters(self) -> None:
         """Back to the scale that was given, which is where each restart begins."""
         if self.scale_network is None and isinstance(self.log_scale, nn.Parameter):
             with torch.no_grad():
-                self.log_scale.copy_(self._start)
+                self.log_scale.copy_(self.get_buffer("_start"))

@@ -1,23 +1,73 @@
-"""What a network is given beside its first input: covariates, and which cells are observed."""
+"""What networks are built from and given: widths, activations, covariates, and which cells are observed."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
 
-__all__ = ["join", "told"]
+import torch
+from torch import Tensor, nn
+
+__all__ = ["activations", "join", "told", "whole", "wholes"]
+
+
+def whole(what: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number of at least ``least``.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{what}: expected a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def wholes(what: str, values: Any) -> tuple[int, ...]:
+    """``values`` as a tuple of ints of at least 1.
+
+    Raises
+    ------
+    ValueError
+        If it is not a sequence of such.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ValueError(f"{what}: expected a sequence of whole numbers, such as (128, 64), got {values!r}")
+    return tuple(whole(what, value) for value in values)
+
+
+def activations(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """``make``, once it has been seen to make a module.
+
+    Raises
+    ------
+    TypeError
+        If it makes none: an instance, a function of tensors or a name was given.
+    """
+    made = None
+    if callable(make) and not isinstance(make, nn.Module):
+        try:
+            made = make()
+        except TypeError:  # torch.relu() and the like need an input
+            made = None
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"activation: expected the class of a module, such as torch.nn.ReLU, got {make!r}")
+    return make
 
 
 def told(context: int, mask: bool) -> frozenset[str]:
     """The names of the further inputs that a network declares (see `pyrovae._calls.Call`)."""
-    if isinstance(context, bool) or not isinstance(context, int) or context < 0:
-        raise ValueError(f"context: expected the number of covariates, 0 or more, got {context!r}")
+    whole("context (the number of covariates)", context, 0)
     return frozenset(({"context"} if context else set()) | ({"mask"} if mask else set()))
 
 
 def join(x: Tensor, context: Tensor | None, features: int) -> Tensor:
     """``x`` (..., d) with ``context`` (n, c) broadcast over leading dimensions and appended: (..., d + c)."""
     if context is None:
+        if not features:
+            return x
         raise ValueError(
             f"this network was built for {features} covariates (context={features}) and got no context: "
             "pass context= with the data"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks._inputs import join, told
+from pyrovae.networks._inputs import activations, join, told, whole, wholes
 
 __all__ = ["Conv"]
 
@@ -41,7 +42,8 @@ class Conv(nn.Module):
     Raises
     ------
     ValueError
-        If not exactly one side is a shape, or the input has another shape.
+        If not exactly one side is a shape, the input has another shape, or a context or mask comes that the network
+        was not built for.
 
     Examples
     --------
@@ -63,39 +65,41 @@ class Conv(nn.Module):
         mask: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(inputs, int) == isinstance(outputs, int):
+        if isinstance(inputs, Integral) == isinstance(outputs, Integral):
             raise ValueError(
                 "Conv: expected a shape (channels, height, width) as inputs (to read images) or as outputs (to write "
                 f"them), and a number of features on the other side; got inputs={inputs!r}, outputs={outputs!r}"
             )
+        channels, activation = wholes("Conv: channels", channels), activations(activation)
         if not channels:
             raise ValueError("Conv: expected at least one number of channels, got none; without levels use MLP")
-        self.reads = not isinstance(inputs, int)
+        self.reads = not isinstance(inputs, Integral)
         if not self.reads and mask:
             raise ValueError("Conv: a network that writes images takes no mask; give it to the one that reads them")
         self.flat, self.context = flat, context
         self.takes = told(context, mask)
-        self.shape: Shape = tuple(inputs if self.reads else outputs)  # type: ignore[assignment, arg-type]
+        self.shape: Shape = wholes("Conv: the images' shape", inputs if self.reads else outputs)  # type: ignore[assignment]
         if len(self.shape) != 3:
             raise ValueError(f"Conv: expected a shape (channels, height, width), got {self.shape}")
-        sizes = [self.shape[1:]]
+        size = whole("Conv: the number of features", outputs if self.reads else inputs)
+        sizes = [(self.shape[1], self.shape[2])]
         for _ in channels:
-            sizes.append(tuple((s + 1) // 2 for s in sizes[-1]))  # type: ignore[arg-type]
+            sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
         depth, layers = self.shape[0] * (2 if mask else 1), []
         if self.reads:
             for width in channels:
                 layers += [nn.Conv2d(depth, width, 3, stride=2, padding=1), activation()]
                 depth = width
             self.images = nn.Sequential(*layers)
-            self.features = nn.Linear(depth * math.prod(sizes[-1]) + context, outputs)  # type: ignore[arg-type]
+            self.features = nn.Linear(depth * math.prod(sizes[-1]) + context, size)
         else:
-            self.inputs = inputs
+            self.inputs = size
             self.start = (channels[0], *sizes[-1])
-            self.features = nn.Linear(inputs + context, math.prod(self.start))  # type: ignore[operator]
+            self.features = nn.Linear(size + context, math.prod(self.start))
             widths = [*channels, self.shape[0]]
             for level in range(len(channels)):
                 small, large = sizes[-1 - level], sizes[-2 - level]
-                extra = tuple(1 - (2 * s - b) for s, b in zip(small, large, strict=True))
+                extra = (1 - 2 * small[0] + large[0], 1 - 2 * small[1] + large[1])
                 layers += [
                     activation(),
                     nn.ConvTranspose2d(widths[level], widths[level + 1], 3, stride=2, padding=1, output_padding=extra),
@@ -104,6 +108,8 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Read or write images."""
+        if mask is not None and "mask" not in self.takes:
+            raise ValueError("Conv: this network was built without a mask and got one: build it with mask=True")
         return self._read(x, context, mask) if self.reads else self._write(x, context)
 
     def _read(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -111,19 +117,15 @@ class Conv(nn.Module):
         if "mask" in self.takes:
             x = torch.cat([x, torch.ones_like(x) if mask is None else self._images(mask.to(x.dtype))[0]], 1)
         out = self.images(x).flatten(1)
-        if self.context:
-            out = join(out, None if context is None else context.expand(*batch, -1).flatten(0, -2), self.context)
-        return self.features(out).unflatten(0, batch) if batch else self.features(out)[0]
+        return self.features(join(out.reshape(*batch, out.shape[-1]), context, self.context))
 
     def _write(self, z: Tensor, context: Tensor | None) -> Tensor:
         if z.shape[-1] != self.inputs:
             raise ValueError(
                 f"Conv({self.inputs}, …, {self.shape}): expected {self.inputs} features in the last dimension, got "
-                f"shape {tuple(z.shape)}"
+                f"shape {tuple(z.shape)}: build it for {z.shape[-1]}, or check its input"
             )
-        if self.context:
-            z = join(z, context, self.context)
-        out = self.images(self.features(z).reshape(-1, *self.start))
+        out = self.images(self.features(join(z, context, self.context)).reshape(-1, *self.start))
         return out.reshape(*z.shape[:-1], *((-1,) if self.flat else self.shape))
 
     def _images(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
@@ -133,4 +135,7 @@ class Conv(nn.Module):
             event = x.shape[-rank:]
             if math.prod(event) == size and (rank == 1 or tuple(event[-2:]) == self.shape[1:]):
                 return x.reshape(-1, *self.shape), tuple(x.shape[:-rank])
-        raise ValueError(f"Conv: expected images of shape {self.shape} or {size} pixels in a row, got {tuple(x.shape)}")
+        raise ValueError(
+            f"Conv: expected images of shape {self.shape} or {size} pixels in a row, got {tuple(x.shape)}: "
+            "build it for the shape of the data, or reshape them"
+        )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks._inputs import join, told
+from pyrovae.networks._inputs import activations, join, told, whole, wholes
 
 __all__ = ["MLP"]
 
@@ -34,7 +36,8 @@ class MLP(nn.Module):
     Raises
     ------
     ValueError
-        If a width is not positive, or the input has another number of features.
+        If a width is not positive, the input has another number of features, or a context or mask comes that the
+        network was not built for.
 
     Examples
     --------
@@ -55,28 +58,33 @@ class MLP(nn.Module):
         mask: bool = False,
     ) -> None:
         super().__init__()
-        for width in (in_features, *hidden, out_features):
-            if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-                raise ValueError(f"MLP: expected whole numbers of at least 1 as widths, got {width!r}")
-        self.in_features, self.out_features, self.context = in_features, out_features, context
-        self.takes = told(context, mask)
-        widths = [in_features * (2 if mask else 1) + context, *hidden, out_features]
+        self.in_features = whole("MLP: in_features", in_features)
+        self.out_features = whole("MLP: out_features", out_features)
+        hidden, activation = wholes("MLP: hidden", hidden), activations(activation)
+        self.takes, self.context = told(context, mask), context
+        widths = [self.in_features * (2 if mask else 1) + context, *hidden, self.out_features]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), activation()]
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Map the last dimension."""
         if x.shape[-1] != self.in_features:
+            image = math.prod(x.shape[1:]) == self.in_features
             raise ValueError(
                 f"MLP({self.in_features}, …, {self.out_features}): expected {self.in_features} features in the last "
-                f"dimension, got shape {tuple(x.shape)}"
+                f"dimension, got shape {tuple(x.shape)}: "
+                + (
+                    "flatten the data, x.flatten(1)"
+                    if image
+                    else f"build it with in_features={x.shape[-1]}, or check its input"
+                )
             )
         if "mask" in self.takes:
             observed = torch.ones_like(x) if mask is None else mask.to(x.dtype).expand(x.shape)
             x = torch.cat([x, observed], -1)
-        if self.context:
-            x = join(x, context, self.context)
-        out: Tensor = self.layers(x)
+        elif mask is not None:
+            raise ValueError("MLP: this network was built without a mask and got one: build it with mask=True")
+        out: Tensor = self.layers(join(x, context, self.context))
         return out

@@ -6,6 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.networks._inputs import whole
+
 __all__ = ["Normal"]
 
 
@@ -39,8 +41,7 @@ class Normal(nn.Module):
 
     def __init__(self, size: int, *, learned: bool = False) -> None:
         super().__init__()
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"priors.Normal: expected a whole number of latents, at least 1, got {size!r}")
+        size = whole("priors.Normal: size (the number of latents)", size)
         for name in ("loc", "log_scale"):
             if learned:
                 self.register_parameter(name, nn.Parameter(torch.zeros(size)))

@@ -7,13 +7,14 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import Independent, MaskedDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
 from pyrovae._rng import seeded
 from pyrovae.data._validate import place
 from pyrovae.program import Program
-from pyrovae.structure import Structure, describe, prune
+from pyrovae.structure import UNTOLD, Structure, describe, evaluating, trace_pair, try_pair
 from pyrovae.svi.batches import Batches
 
 __all__ = ["check_data", "check_gradients"]
@@ -22,33 +23,65 @@ ROWS = 4096
 
 
 def check_data(program: Program, structure: Structure, batches: Batches, what: str = "data") -> None:
-    """Every observed value must lie in the support of its site.
+    """Every observed value must lie in the support of its site; to be trained, every weight must be the program's.
 
     Raises
     ------
     ValueError
         Naming the first value off the support, its datum and feature; or that values are missing and the program
-        cannot leave them out.
+        cannot leave them out; or, where gradients are on, a tensor that the loss depends on and that would not be
+        trained.
     """
-    missing = batches.x.is_floating_point() and bool(torch.isnan(batches.x).any())
-    if missing and not getattr(program, "takes_mask", False):
-        raise ValueError(
-            f"the {what} hold NaN (first: {_where(batches, 0, torch.isnan(batches.x))}), and the guide cannot be told which cells are "
-            "missing. If they are missing, build the guide's network with mask=True (or write the guide as "
-            "f(x, mask)); if not, fill or drop them"
-        )
-    training = program.training
-    with seeded(0), program.scope(), torch.no_grad(), pyro.validation_enabled(False):
-        program.eval()
-        try:
+    missing = torch.isnan(batches.x)
+    holes = f"the {what} hold NaN (first: {_where(batches, 0, missing)})" if bool(missing.any()) else None
+    if holes and getattr(program, "takes_mask", None) is False:
+        raise ValueError(f"{holes}, {UNTOLD}")
+    with seeded(0), program.scope(), pyro.validation_enabled(False), evaluating(program):
+        first = batches.take(slice(0, 2))
+        with torch.no_grad():
+            program.check(first[0], first[1] if len(first) > 1 else None)
             for rows, args in batches.blocks(min(ROWS, structure.full_size or ROWS)):
-                guide = poutine.trace(program.guide).get_trace(*args)
-                model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
-                for name, site in prune(model).nodes.items():
+                guide, model = try_pair(program, args, what)
+                if holes:
+                    _check_missing(guide, model, holes)
+                for name, site in model.nodes.items():
                     if site["type"] == "sample" and site["is_observed"]:
                         _check_site(name, site, batches, rows, args[0], what)
-        finally:
-            program.train(training)
+        if torch.is_grad_enabled():
+            _check_owned(program, first)
+
+
+def _check_missing(guide: poutine.Trace, model: poutine.Trace, holes: str) -> None:
+    """A general program may deal with NaN by itself; none may reach a site."""
+    for role, trace in (("guide", guide), ("model", model)):
+        for name, site in trace.nodes.items():
+            if site["type"] == "sample" and bool(torch.isnan(site["value"]).any()):
+                raise ValueError(
+                    f"{holes}, which reach the site '{name}' of the {role}. If they are missing, put a number of the "
+                    "support in their place and leave these cells out with fn.mask(~torch.isnan(x)); if not, fill or "
+                    "drop them"
+                )
+
+
+def _check_owned(program: Program, args: tuple[Tensor, ...]) -> None:
+    """Every leaf of the loss that has a gradient must be a parameter of the program."""
+    with torch.enable_grad():
+        guide, model = trace_pair(program, args)
+        pending = [(model.log_prob_sum() - guide.log_prob_sum()).grad_fn]
+    own, seen = {id(p) for p in program.parameters()}, set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        pending += [following for following, _ in node.next_functions]
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in own:
+            raise ValueError(
+                f"the loss depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient and is no "
+                "parameter of the program, so it would not be trained: hold its module in a part that is a "
+                "torch.nn.Module, or refer to it by name in the function; or freeze it with .requires_grad_(False)"
+            )
 
 
 def _check_site(name: str, site: Any, batches: Batches, rows: slice, x: Tensor, what: str) -> None:
@@ -60,10 +93,13 @@ def _check_site(name: str, site: Any, batches: Batches, rows: slice, x: Tensor, 
         return
     bad = ~ok
     first = tuple(torch.nonzero(bad)[0].tolist())
-    came = f"{value[first].flatten()[0]:g}"
+    came = ", ".join(f"{v:g}" for v in value[first].flatten()[:6].tolist()) + (" …" if value[first].numel() > 6 else "")
     if value.shape == x.shape:
         came += f" at {_where(batches, rows.start, bad)}"
-    family = type(site["fn"].base_dist).__name__ if hasattr(site["fn"], "base_dist") else type(site["fn"]).__name__
+    fn = site["fn"]
+    while isinstance(fn, (Independent, MaskedDistribution)):
+        fn = fn.base_dist
+    family = type(fn).__name__
     raise ValueError(
         f"site '{name}': the {what} must lie in the support of {family}, {describe(support)}, got {came} "
         f"({int(bad.sum()):,} such values in these {bad.shape[0]:,} data). {_mend(family)}"
@@ -79,10 +115,10 @@ def _mend(family: str) -> str:
 
 
 def _where(batches: Batches, start: int, bad: Tensor) -> str:
-    """The first bad cell by its coordinates."""
+    """The first bad cell, or the first bad datum where the support is one of whole data, by its coordinates."""
     mask = torch.zeros(batches.x.shape[: bad.dim()], dtype=torch.bool)
     mask[start : start + bad.shape[0]] = bad.cpu()
-    return place(mask, batches.data.dims, batches.data.coords)
+    return place(mask, batches.data.dims[: bad.dim() - 1], batches.data.coords)
 
 
 def check_gradients(program: Program) -> None:

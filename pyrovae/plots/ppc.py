@@ -1,0 +1,178 @@
+"""Posterior predictive check."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import arviz as az
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pyrovae.diagnostics._tree import best_chain, variable
+from pyrovae.plots._images import event_dims, feature_names, observed_name
+from pyrovae.plots._style import BLUE, INK, number, styled
+
+__all__ = ["Statistic", "plot_ppc", "statistics"]
+
+FEW = 4
+FEWEST_LEVELS = 15
+
+
+class Statistic(NamedTuple):
+    """A statistic of each datum: ``observed`` (datum), ``predicted`` (draw, datum), and what its axis is called."""
+
+    name: str
+    axis: str
+    observed: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def p_average(self) -> float:
+        """Bayesian p-value of its average over the data: P(T(x̃) ≥ T(x)), ties counted by half."""
+        return _p(self.observed.mean(), self.predicted.mean(1))
+
+    @property
+    def p_spread(self) -> float:
+        """The same of its standard deviation over the data."""
+        return _p(self.observed.std(), self.predicted.std(1))
+
+
+@styled
+def plot_ppc(tree: xr.DataTree, *, var_name: str | None = None, num_samples: int = 50) -> Figure:
+    """Distribution over the data of what was observed, and of what the program predicts for the same data.
+
+    Up to four features are shown as they are. Of more, statistics of each datum are: its mean and standard deviation
+    over features, and its share of zeros where zeros are many. Each panel gives two Bayesian p-values: of the average
+    and of the spread (standard deviation) of the statistic over the data.
+
+    How to read it: the dark curve should run within the bundle. A p-value near 0 or 1 means that the program predicts
+    too little or too much of it. These checks reuse the data that the draws were conditioned on, so that they are
+    lenient: what they show is wrong, but they do not show all that is.
+
+    Parameters
+    ----------
+    tree
+        Reads ``observed_data`` and ``posterior_predictive``, the latter of the best restart.
+    var_name
+        Which observed variable; the first by default.
+    num_samples
+        How many predictive draws are drawn as curves.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If a group is missing.
+
+    References
+    ----------
+    Gelman, Meng & Stern 1996, Statistica Sinica 6; the curves are ``arviz.plot_ppc_dist``.
+    """
+    found = statistics(tree, var_name=var_name)
+    draws = found[0].predicted.shape[0]
+    observed, predicted = {}, {}
+    for i, s in enumerate(found):
+        observed[s.name] = ((f"obs_id_{i}",), s.observed)
+        predicted[s.name] = (("chain", "draw", f"obs_id_{i}"), s.predicted[None])
+    reduced = xr.DataTree.from_dict(
+        {
+            "posterior_predictive": xr.Dataset(predicted, coords={"chain": [0], "draw": np.arange(draws)}),
+            "observed_data": xr.Dataset(observed),
+        }
+    )
+    steps = any(len(np.unique(s.observed)) < FEWEST_LEVELS for s in found)
+    columns = 2 if len(found) == 4 else len(found)
+    rows = -(-len(found) // columns)
+    drawn = az.plot_ppc_dist(
+        reduced,
+        kind="ecdf" if steps else "kde",
+        num_samples=min(num_samples, draws),
+        backend="matplotlib",
+        col_wrap=columns,
+        figure_kwargs={
+            "figsize": (3.4 * columns + 0.4 + 2 * (columns == 1), 2.7 * rows + 0.8),
+            "layout": "constrained",
+        },
+        visuals={
+            "predictive_dist": {"color": BLUE, "alpha": 0.3, "width": 0.8},
+            "observed_dist": {"color": INK, "width": 2},
+            "title": False,
+            "remove_axis": not steps,
+        },
+    )
+    figure: Figure = drawn.viz["figure"].item()
+    for s in found:
+        ax = drawn.viz["plot"][s.name].item()
+        ax.set_title(
+            f"{s.name}\n$p$ of average {_say(s.p_average)}, of spread {_say(s.p_spread)}",
+            fontsize=10,
+            fontweight="normal",
+        )
+        ax.set_xlabel(s.axis)
+        if steps:
+            ax.set_ylabel("share of data at most this")
+    handles = [
+        Line2D([], [], color=INK, lw=2, label="observed"),
+        Line2D([], [], color=BLUE, lw=1.2, alpha=0.7, label=f"predicted, {min(num_samples, draws)} draws"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    figure.suptitle("Posterior predictive check", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def statistics(tree: xr.DataTree, *, var_name: str | None = None) -> list[Statistic]:
+    """What `plot_ppc` compares; missing values are left out of both sides.
+
+    Raises
+    ------
+    ValueError
+        If a group is missing, or no value is observed.
+    """
+    name = observed_name(tree, "observed_data", var_name)
+    x = variable(tree, "observed_data", name).transpose("obs_id", ...)
+    rep = variable(tree, "posterior_predictive", name).isel(chain=best_chain(tree)).transpose("draw", "obs_id", ...)
+    names, dims = feature_names(x), event_dims(x)
+    seen: Any = x.values.reshape(x.sizes["obs_id"], -1).astype(float)
+    made: Any = rep.values.reshape(rep.sizes["draw"], x.sizes["obs_id"], -1)
+    there = np.isfinite(seen)
+    if not there.any():
+        raise ValueError(f"observed_data/{name}: expected at least one observed value, all are missing")
+    if len(names) <= FEW:
+        titles = names if len(names) == 1 or not names[0].isdigit() else [f"{dims[0]} = {n}" for n in names]
+        return [
+            Statistic(title, "value", seen[there[:, j], j], made[:, there[:, j], j].astype(float))
+            for j, title in enumerate(titles)
+            if there[:, j].any()
+        ]
+    rows = there.any(1)
+    seen, made, there = seen[rows], made[:, rows], there[rows]
+    count = there.sum(1)
+    over = dims[0] if len(dims) == 1 else "features"
+
+    def mean(values: Any) -> np.ndarray:
+        return np.where(there, values, 0).sum(-1, dtype=float) / count
+
+    centre_seen, centre_made = mean(seen), mean(made)
+    found = [Statistic("mean of each datum", f"mean over {over}", centre_seen, centre_made)]
+    zeros = (seen == 0)[there].mean()
+    if not np.isin(seen[there], (0, 1)).all():
+        spread = [np.sqrt(mean((v - c[..., None]) ** 2)) for v, c in ((seen, centre_seen), (made, centre_made))]
+        found.append(Statistic("spread of each datum", f"standard deviation over {over}", spread[0], spread[1]))
+        if 0.05 < zeros < 0.95:
+            found.append(
+                Statistic("zeros in each datum", f"share of zeros over {over}", mean(seen == 0), mean(made == 0))
+            )
+    return found
+
+
+def _say(p: float) -> str:
+    return "< 0.01" if p < 0.01 else "> 0.99" if p > 0.99 else number(p)
+
+
+def _p(observed: float, predicted: np.ndarray) -> float:
+    return float((predicted > observed).mean() + 0.5 * (predicted == observed).mean())

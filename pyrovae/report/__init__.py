@@ -1,0 +1,5 @@
+"""A report on a tree: one HTML file that holds all it needs."""
+
+from pyrovae.report.write import write
+
+__all__ = ["write"]
