@@ -203,7 +203,7 @@ def _data_plate(named: str | None, two: dict[str, int], three: dict[str, int]) -
 
 
 def _full_size(plate: str, guide: poutine.Trace, model: poutine.Trace) -> int | None:
-    """The N of a program that subsamples its plate itself. Model and guide must agree, or Pyro scales them differently."""
+    """The N of a program that subsamples its plate itself; model and guide must agree, or their scales do not."""
     sizes = [
         {f.full_size for s in trace.nodes.values() for f in s.get("cond_indep_stack", ()) if f.name == plate}
         for trace in (model, guide)

@@ -232,6 +232,6 @@ def test_the_bound_rises_in_k_with_the_known_bias(x: Tensor) -> None:
     exact = log_likelihood(x[:20], *ppca.maximum_likelihood(x, 1)).numpy()
     bound = pv.diagnostics.log_evidence(tree, k=[1, 10, 100, 1000])["bound"].values[0]
     assert (np.diff((exact - bound).mean(1)) < 0).all()
-    step = bound[2] - bound[1]  # of the same draws, so that their common error cancels
-    expected = (c**2 / math.sqrt(2 * c**2 - 1) - 1) / 2 * (1 / 10 - 1 / 100)
+    step = bound[3] - bound[2]  # of the same draws, so that their common error cancels
+    expected = (c**2 / math.sqrt(2 * c**2 - 1) - 1) / 2 * (1 / 100 - 1 / 1000)
     assert abs(step.mean() - expected) < 4 * step.std(ddof=1) / math.sqrt(len(step))

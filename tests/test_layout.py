@@ -22,7 +22,7 @@ COLUMNS = (
     {"vae"},
     {"objectives"},
     {"svi"},
-    {"posterior"},
+    {"draws"},
     {"diagnostics"},
     {"plots"},
     {"report"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,22 +131,28 @@ def _judge(options: FitOptions, folder: RunFolder, fit: Fit, test: Data, title: 
         draws = max(FEWEST_PER_DATUM, min(DRAWS_PER_DATUM, MOST_DRAWS // (len(test) * len(fit.chains))))
         if draws < DRAWS_PER_DATUM:
             say(f"{len(test):,} held-out data: {draws} draws each, not {DRAWS_PER_DATUM:,} (--draws sets the number)")
-    tree = posterior(
-        fit,
-        test,
-        draws=draws,
-        seed=options.seed,
-        path=folder.path / DRAWS,
-        overwrite=options.overwrite or options.resume,
-    )
-    say(str(diagnose(tree)))
+    store, again = folder.path / DRAWS, options.overwrite or options.resume
+    with _busy(options, f"drawing {draws:,} for each of {len(test):,} held-out data"):
+        tree = posterior(fit, test, draws=draws, seed=options.seed, path=store, overwrite=again)
+    with _busy(options, "judging the draws"):
+        verdicts = str(diagnose(tree))
+    say(verdicts)
     written = [DRAWS, "run.json"]
     if options.report:
         from pyrovae.report import write
 
-        write(tree, folder.path / REPORT, title=title, overwrite=True)
+        with _busy(options, "writing the report"):
+            write(tree, folder.path / REPORT, title=title, overwrite=True)
         written.insert(0, REPORT)
     say(f"written to {folder.path}: {', '.join(written)}")
+
+
+def _busy(options: FitOptions, what: str) -> AbstractContextManager[Any]:
+    """A line that says what is being done meanwhile, on a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return nullcontext() if options.quiet or not console.is_terminal else console.status(f"{what} …")
 
 
 def _training(options: FitOptions) -> dict[str, Any]:

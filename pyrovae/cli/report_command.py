@@ -35,4 +35,4 @@ def run(directory: Path) -> None:
         raise ValueError(f"{store} cannot be read ({type(error).__name__}: {error}): fit again") from error
     typer.echo(str(diagnose(tree)))
     path = write(tree, directory / REPORT, title=folder.record().get("title"), overwrite=True)
-    typer.echo(f"written: {path or directory / REPORT}")
+    typer.echo(f"written: {path}")

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from pyrovae.data import Data
 
+FLUSH = 64 * 2**20
+
 __all__ = ["DiskTree", "MemoryTree", "dataset", "site_dims", "write_netcdf"]
 
 
@@ -61,21 +63,14 @@ class MemoryTree:
 
     def close(self, attrs: dict[str, Any]) -> xr.DataTree:
         """The tree."""
-        for name, blocks in self.blocks.items():
-            self.groups[name] = (
-                blocks[0]
-                if len(blocks) == 1
-                else xr.concat(
-                    blocks, "obs_id", data_vars="minimal", coords="minimal", compat="override", join="override"
-                )
-            )
+        self.groups |= {name: _concat(blocks) for name, blocks in self.blocks.items()}
         tree = xr.DataTree.from_dict({f"/{name}": self.groups[name] for name in _order(self.groups)})
         tree.attrs = _plain(attrs)
         return tree
 
 
 class DiskTree:
-    """The same, written to a zarr store as it goes: one block is all that memory holds. The store appears whole."""
+    """The same, written to a zarr store as it goes: memory holds `FLUSH` bytes of it. The store appears whole."""
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         if path.exists() and not overwrite:
@@ -84,15 +79,23 @@ class DiskTree:
         self.work = path.with_name(f".{path.name}.writing")
         shutil.rmtree(self.work, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.waiting: dict[str, list[xr.Dataset]] = {}
         self.begun: set[str] = set()
 
     def append(self, group: str, block: xr.Dataset) -> None:
-        """Write a block of data behind those written before."""
+        """Add a block of data; the group is written when it has grown to `FLUSH` bytes."""
+        blocks = self.waiting.setdefault(group, [])
+        blocks.append(block)
+        if sum(b.nbytes for b in blocks) >= FLUSH:
+            self._flush(group)
+
+    def _flush(self, group: str) -> None:
+        whole = _concat(self.waiting.pop(group))
         if group in self.begun:
-            block = block.drop_vars([n for n, v in block.variables.items() if "obs_id" not in v.dims])
-            block.to_zarr(self.work, group=group, append_dim="obs_id", consolidated=False)
+            whole = whole.drop_vars([n for n, v in whole.variables.items() if "obs_id" not in v.dims])
+            whole.to_zarr(self.work, group=group, append_dim="obs_id", consolidated=False)
         else:
-            self.put(group, block)
+            self.put(group, whole)
             self.begun.add(group)
 
     def put(self, group: str, whole: xr.Dataset) -> None:
@@ -104,11 +107,21 @@ class DiskTree:
         """The tree, read lazily from the finished store."""
         import zarr
 
+        for group in list(self.waiting):
+            self._flush(group)
         zarr.open_group(self.work, mode="a").attrs.update(_plain(attrs))
         if self.path.exists():
             shutil.rmtree(self.path)
         os.replace(self.work, self.path)
         return xr.open_datatree(self.path, engine="zarr", consolidated=False, chunks=None)
+
+
+def _concat(blocks: list[xr.Dataset]) -> xr.Dataset:
+    if len(blocks) == 1:
+        return blocks[0]
+    return xr.concat(
+        blocks, "obs_id", data_vars="minimal", coords="minimal", compat="override", join="override"
+    )
 
 
 def write_netcdf(tree: xr.DataTree, path: Path, *, overwrite: bool) -> None:

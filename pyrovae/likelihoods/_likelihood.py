@@ -19,8 +19,8 @@ class NetworkLikelihood(nn.Module):
         super().__init__()
         if not callable(network) or isinstance(network, type):
             raise TypeError(
-                f"likelihoods.{type(self).__name__}: expected a network, such as networks.MLP(latents, hidden, features), "
-                f"got {getattr(network, '__name__', type(network).__name__)}"
+                f"likelihoods.{type(self).__name__}: expected a network, such as "
+                f"networks.MLP(latents, hidden, features), got {getattr(network, '__name__', type(network).__name__)}"
             )
         self.network = network
         self._call = Call(network, own=1)

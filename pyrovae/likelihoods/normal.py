@@ -52,6 +52,7 @@ class Normal(NetworkLikelihood):
     """
 
     log_scale: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Normal(NetworkLikelihood):
         learn_scale: bool = False,
     ) -> None:
         super().__init__(network)
-        self.scale_network = scale if callable(scale) else None
+        self.scale_network, self.learn_scale = scale if callable(scale) else None, learn_scale
         if callable(scale):
             if learn_scale:
                 raise ValueError(
@@ -82,7 +83,7 @@ class Normal(NetworkLikelihood):
             self.log_scale = nn.Parameter(start.log())
             self.register_buffer("_start", start.log(), persistent=False)
         else:
-            self.register_buffer("log_scale", start.log(), persistent=False)
+            self.register_buffer("scale", start, persistent=False)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(x|z)."""
@@ -90,17 +91,17 @@ class Normal(NetworkLikelihood):
         if self.scale_network is not None:
             scale = softplus(self._call_scale(z, context=context))
         else:
-            scale = self.log_scale.exp()
+            scale = self.log_scale.exp() if self.learn_scale else self.scale
         own, event = scale.shape[z.dim() - 1 if self.scale_network else 0 :], loc.shape[z.dim() - 1 :]
         if any(s not in (1, e) for s, e in zip_longest(reversed(own), reversed(event), fillvalue=1)):
             raise ValueError(
-                f"likelihoods.Normal: a scale of shape {tuple(own)} does not fit a datum of shape {tuple(event)}, which "
-                "is what the network makes: give one number, or one for each feature"
+                f"likelihoods.Normal: a scale of shape {tuple(own)} does not fit a datum of shape {tuple(event)}, "
+                "which is what the network makes: give one number, or one for each feature"
             )
         return cells(dist.Normal(loc, scale), z)
 
     def reset_parameters(self) -> None:
         """Back to the scale that was given, which is where each restart begins."""
-        if self.scale_network is None and isinstance(self.log_scale, nn.Parameter):
+        if self.learn_scale:
             with torch.no_grad():
                 self.log_scale.copy_(self.get_buffer("_start"))

@@ -40,6 +40,8 @@ def kl_units(tree: xr.DataTree) -> Units:
     ValueError
         If no KL per dimension is defined.
     """
+    if not isinstance(tree, xr.DataTree) or "sample_stats" not in tree.children:
+        variable(tree, "sample_stats", "log_weight")
     names, values, active, collapsed = [], [], [], []
     for site, divergence in kl(tree).items():
         divergence = divergence.transpose("chain", "obs_id", ...)

@@ -76,6 +76,11 @@ def plot_elbo(tree_or_fit: Any, *, ax: Axes | None = None) -> Figure:
 
 def _history(source: Any) -> xr.Dataset:
     if isinstance(source, xr.DataTree):
+        if "optimization" not in source.children:
+            raise ValueError(
+                "the tree has no group 'optimization': it was made from a program, not from a fit; "
+                "pv.posterior(fit, …), with what pv.fit returned, keeps the history"
+            )
         variable(source, "optimization", "elbo")
         return source["optimization"].dataset
     history = getattr(source, "history", None)

@@ -86,7 +86,9 @@ def plot_khat(tree: xr.DataTree, *, ax: Axes | None = None) -> Figure:
     exact = int(result["exact"].isel(chain=best).sum())
     note = f"; {exact} with constant weights" if exact else ""
     beyond = float((values[best] > right).mean())
-    note += f"; {100 * beyond:.0f} % beyond the axis" if beyond else ""
+    ax.set_xlabel(
+        "Pareto k̂ of the datum" + (f" ({100 * beyond:.0f} % of the data lie beyond the axis)" if beyond else "")
+    )
     subtitle(ax, "Pareto k̂ by datum", f"median {number(float(np.median(ks)))}; {shares}{note}")
     return figure
 
