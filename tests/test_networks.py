@@ -123,7 +123,6 @@ def test_images_are_read_in_rows_or_with_their_shape():
     made, x = Conv((1, 9, 8), (4,), 3), torch.randn(5, 1, 9, 8)
     expected = made(x)
     torch.testing.assert_close(made(x.flatten(1)), expected)
-    torch.testing.assert_close(made(x[:, 0]), expected)  # one channel that is not spelt out
     torch.testing.assert_close(made(x.reshape(5, 1, 72)), expected.unsqueeze(1))
     torch.testing.assert_close(made(x[0]), expected[0])
     torch.testing.assert_close(made(x[0].flatten()), expected[0])
@@ -133,8 +132,14 @@ def test_channels_are_not_mistaken_for_data():
     made, x = Conv((3, 6, 6), (4,), 2), torch.randn(5, 3, 6, 6)
     assert made(x).shape == (5, 2)
     assert made(x.flatten(1)).shape == (5, 2)
-    with pytest.raises(ValueError, match=r"expected images of shape \(3, 6, 6\) or 108 pixels in a row, got \(5, 6, 6"):
+    with pytest.raises(ValueError, match=r"shape \(3, 6, 6\) or 108 pixels in a row, got \(5, 6, 6\): build it for"):
         made(x[:, 0])
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_images_without_their_channel_are_refused(n):
+    with pytest.raises(ValueError, match=r"add the channel, x\.unsqueeze\(-3\)"):
+        Conv((1, 6, 7), (4,), 2)(torch.zeros(n, 6, 7))
 
 
 def test_rows_that_are_written_are_the_images():

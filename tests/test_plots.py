@@ -235,7 +235,7 @@ def test_kl_has_a_bar_per_restart(tree: xr.DataTree) -> None:
 def test_kl_marks_the_collapsed_and_the_inactive(table: xr.DataTree) -> None:
     z = table["posterior"]["z"].copy()
     kl = xr.ones_like(table["sample_stats"]["kl_z"])
-    z[..., 0] = np.random.default_rng(0).normal(size=z.shape[:-1])  # says nothing of x
+    z[..., 0] = np.random.default_rng(0).normal(size=z.sizes["draw"])[:, None]  # says nothing of x
     kl[..., 0] = 0.0
     z[..., 1] += np.arange(z.sizes["obs_id"])
     figure = plots.plot_kl(put(put(table, "posterior", z=z), "sample_stats", kl_z=kl))
@@ -435,7 +435,7 @@ def test_pixels_are_placed_by_their_coordinates() -> None:
     )
     np.testing.assert_array_equal(as_images(values), [[[2.0, np.nan], [3.0, 1.0]]])
     assert as_images(values.drop_vars("row")) is None
-    assert as_images(xr.DataArray(np.zeros((2, 3, 4, 5)), dims=("obs_id", "a", "b", "c"))) is None
+    assert as_images(xr.DataArray(np.zeros((2, 2, 4, 5)), dims=("obs_id", "a", "b", "c"))) is None
 
 
 def test_features_of_different_scale_are_standardised() -> None:

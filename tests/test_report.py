@@ -102,7 +102,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
         return plt.figure(figsize=(1, 1))
 
     quick = tuple(Section(s.id, s.title, s.reading, s.alt, nothing) for s in SECTIONS)
-    monkeypatch.setattr("pyrovae.report.write.SECTIONS", quick)
+    monkeypatch.setattr("pyrovae.report.page.SECTIONS", quick)
 
 
 def test_the_page_has_every_section_in_order(page: Page) -> None:
@@ -219,7 +219,7 @@ def test_a_failed_write_leaves_the_old_file(tree: xr.DataTree, tmp_path: Path, m
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("pyrovae.report.write.os.replace", full)
+    monkeypatch.setattr("pyrovae.report.page.os.replace", full)
     with pytest.raises(OSError, match="no space left"):
         report.write(tree, path, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

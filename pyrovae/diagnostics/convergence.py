@@ -10,6 +10,8 @@ from pyrovae.diagnostics._tree import variable
 
 __all__ = ["convergence"]
 
+FEWEST = 16
+
 
 def convergence(tree: xr.DataTree) -> xr.Dataset:
     """Split R̂ of the ELBO over the last half of the epochs, and how far the validation bound fell from its best.
@@ -30,7 +32,7 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     ValueError
-        If there is no history of at least 8 epochs.
+        If there is no history of at least 16 epochs.
 
     References
     ----------
@@ -42,11 +44,11 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     rhat, change, tails = [], [], []
     for chain in elbo.values:
         chain = chain[np.isfinite(chain)]
-        if len(chain) < 8:
-            raise ValueError(f"convergence needs a history of at least 8 epochs, got {len(chain)}")
+        if len(chain) < FEWEST:
+            raise ValueError(f"convergence needs a history of at least {FEWEST} epochs, got {len(chain)}")
         quarter = len(chain) // 4
         tail = chain[-2 * quarter :].reshape(2, quarter)
-        rhat.append(float(array_stats.rhat(tail, method="split")))
+        rhat.append(_rhat(tail))
         change.append(tail[1].mean() - tail[0].mean())
         tails.append(tail[1])
     out = xr.Dataset(
@@ -55,10 +57,15 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     )
     if len(tails) > 1:
         size = min(map(len, tails))
-        out["rhat_chains"] = float(array_stats.rhat(np.stack([t[-size:] for t in tails]), method="split"))
+        out["rhat_chains"] = _rhat(np.stack([t[-size:] for t in tails]))
     if held_out:
         out["validation_loss"] = ("chain", [_fall(chain[np.isfinite(chain)]) for chain in elbo.values])
     return out
+
+
+def _rhat(windows: np.ndarray) -> float:
+    """Split R̂ of windows (window, value); 1 if the bound no longer moves at all."""
+    return 1.0 if np.ptp(windows) == 0 else float(array_stats.rhat(windows, method="split"))
 
 
 def _fall(values: np.ndarray) -> float:

@@ -130,12 +130,13 @@ class Conv(nn.Module):
 
     def _images(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """Images (n, c, h, w) and the batch shape they had."""
-        size = math.prod(self.shape)
-        for rank in (3, 2, 1):  # (c, h, w), (h, w) and flat
-            event = x.shape[-rank:]
-            if math.prod(event) == size and (rank == 1 or tuple(event[-2:]) == self.shape[1:]):
-                return x.reshape(-1, *self.shape), tuple(x.shape[:-rank])
+        if tuple(x.shape[-3:]) == self.shape:
+            return x.reshape(-1, *self.shape), tuple(x.shape[:-3])
+        if x.shape[-1] == math.prod(self.shape):
+            return x.reshape(-1, *self.shape), tuple(x.shape[:-1])
+        lacks_channel = self.shape[0] == 1 and tuple(x.shape[-2:]) == self.shape[1:]
         raise ValueError(
-            f"Conv: expected images of shape {self.shape} or {size} pixels in a row, got {tuple(x.shape)}: "
-            "build it for the shape of the data, or reshape them"
+            f"Conv: expected images of shape {self.shape} or {math.prod(self.shape)} pixels in a row, got "
+            f"{tuple(x.shape)}: "
+            + ("add the channel, x.unsqueeze(-3)" if lacks_channel else "build it for the shape of the data")
         )

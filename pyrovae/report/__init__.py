@@ -1,5 +1,5 @@
 """A report on a tree: one HTML file that holds all it needs."""
 
-from pyrovae.report.write import write
+from pyrovae.report.page import write
 
 __all__ = ["write"]
