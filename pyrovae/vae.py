@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -77,6 +78,7 @@ class VAE(Program):
             Call(part, own) for part, own in ((prior, 0), (likelihood, 1), (guide, 1))
         )
         self._three = (prior, likelihood, guide)
+        self._name = (0, "")
         if not any(call.needs_context for call in self._calls().values()):
             self._check_fit()
 
@@ -220,9 +222,15 @@ class VAE(Program):
         return torch.nan_to_num(x, nan=0.0) if x.is_floating_point() else x, ~torch.isnan(x)
 
     def _register(self) -> None:
-        """Tell Pyro of the parameters when the program runs outside `scope`, under Pyro's own SVI."""
+        """Tell Pyro of the parameters when the program runs outside `scope`, under Pyro's own SVI.
+
+        Pyro's store gives a module that comes under a name it knows the parameters that it has under it. The name is
+        therefore this object's alone: not that of a copy, nor of another that had its address.
+        """
         if not self._scoped:
-            pyro.module(f"vae_{id(self):x}", self)
+            if self._name[0] != id(self):
+                self._name = id(self), f"vae_{uuid.uuid4().hex}"
+            pyro.module(self._name[1], self)
 
     def __repr__(self) -> str:
         lines = (

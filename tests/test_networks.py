@@ -136,10 +136,9 @@ def test_channels_are_not_mistaken_for_data():
         made(x[:, 0])
 
 
-@pytest.mark.parametrize("n", [1, 5])
-def test_images_without_their_channel_are_refused(n):
+def test_images_without_their_channel_are_refused():
     with pytest.raises(ValueError, match=r"add the channel, x\.unsqueeze\(-3\)"):
-        Conv((1, 6, 7), (4,), 2)(torch.zeros(n, 6, 7))
+        Conv((1, 6, 7), (4,), 2)(torch.zeros(5, 6, 7))
 
 
 def test_rows_that_are_written_are_the_images():

@@ -409,6 +409,7 @@ def test_missing_values_are_left_out(request: pytest.FixtureRequest, name: str, 
     x = tree["observed_data"]["x"].copy().astype(float)
     x[::3, 1] = np.nan
     x[0] = np.nan
+    x[:, 2] = np.nan
     getattr(plots, name)(put(tree, "observed_data", x=x)).savefig(io.BytesIO(), format="png")
 
 
@@ -495,3 +496,12 @@ def test_all_missing_is_refused(table: xr.DataTree) -> None:
     x = table["observed_data"]["x"] * np.nan
     with pytest.raises(ValueError, match="at least one observed value"):
         plots.plot_ppc(put(table, "observed_data", x=x))
+
+
+# Restarts
+
+
+@pytest.mark.parametrize("name", plots.__all__)
+@pytest.mark.parametrize("keep", [0, 1])
+def test_one_restart_of_several_can_be_shown(tree: xr.DataTree, name: str, keep: int) -> None:
+    getattr(plots, name)(tree.isel(chain=[keep])).savefig(io.BytesIO(), format="png")

@@ -276,6 +276,19 @@ def test_a_fault_in_a_plot_is_told_and_the_rest_is_written(tree: xr.DataTree) ->
     assert plt.get_fignums() == []
 
 
+@pytest.mark.usefixtures("fast")
+def test_a_fault_in_the_checks_is_told_too(tree: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(tree: xr.DataTree) -> None:
+        raise IndexError("chain 1")
+
+    monkeypatch.setattr("pyrovae.report.page.diagnose", broken)
+    with pytest.warns(RuntimeWarning, match="the checks failed"):
+        path = report.write(tree, tmp_path / "report.html")
+    parsed = Page(path.read_text(encoding="utf-8"))
+    assert parsed.ids == IDS
+    assert "IndexError: chain 1" in parsed.text["verdict"]
+
+
 def test_the_smaller_image_is_taken() -> None:
     line, noise = plt.figure(figsize=(3, 2)), plt.figure(figsize=(3, 2))
     line.add_subplot().plot([0, 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -12,7 +14,9 @@ MOST_BARS = 40
 
 def intervals(ax: Axes, draws: np.ndarray, colour: str, offset: float = 0.0, label: str = "_") -> None:
     """The central 90 % (thin) and 50 % (thick) of draws (draw, feature), NaN left out."""
-    low, lower, upper, high = np.nanquantile(draws, [0.05, 0.25, 0.75, 0.95], axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # a feature never observed has no interval
+        low, lower, upper, high = np.nanquantile(draws, [0.05, 0.25, 0.75, 0.95], axis=0)
     x = np.arange(draws.shape[1]) + offset
     if draws.shape[1] <= MOST_BARS:
         ax.vlines(x, low, high, color=colour, lw=1.5, alpha=0.75)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from pyrovae.diagnostics import log_evidence
-from pyrovae.diagnostics._tree import best_chain
+from pyrovae.plots._chain import chosen
 from pyrovae.plots._style import BLUE, INK, RED, number, one_axes, styled, subtitle
 
 __all__ = ["plot_bounds"]
@@ -38,7 +38,7 @@ def plot_bounds(tree: xr.DataTree, *, ax: Axes | None = None) -> Figure:
     bound = result["bound"].transpose("chain", "k", "obs_id").values
     ks = result["k"].values
     n = bound.shape[-1]
-    best = best_chain(tree)
+    best = chosen(tree, result)
     figure, ax = one_axes(ax)
     mean = bound.mean(-1)
     for chain in range(len(mean)):

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pyrovae.diagnostics._tree import best_chain, variable
+from pyrovae.diagnostics._tree import variable
+from pyrovae.plots._chain import chosen
 from pyrovae.plots._style import BLUE, RED, number, one_axes, styled, subtitle
 
 __all__ = ["plot_elbo"]
@@ -45,7 +46,7 @@ def plot_elbo(tree_or_fit: Any, *, ax: Axes | None = None) -> Figure:
     if not np.isfinite(lines["elbo"]).any():
         raise ValueError("the history holds no finite ELBO: expected at least one finished epoch; call pv.fit")
     epochs = history["epoch"].values + 1
-    best = best_chain(tree_or_fit) if isinstance(tree_or_fit, xr.DataTree) else int(tree_or_fit.best)
+    best = chosen(tree_or_fit, history) if isinstance(tree_or_fit, xr.DataTree) else int(tree_or_fit.best)
     figure, ax = one_axes(ax)
     for name, values in lines.items():
         what, colour = names[name]

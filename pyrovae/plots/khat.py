@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyrovae.diagnostics import pareto_k
-from pyrovae.diagnostics._tree import best_chain
+from pyrovae.plots._chain import chosen
 from pyrovae.plots._style import BLUE, INK, number, one_axes, styled, subtitle
 
 __all__ = ["plot_khat"]
@@ -42,7 +42,7 @@ def plot_khat(tree: xr.DataTree, *, ax: Axes | None = None) -> Figure:
     result = pareto_k(tree)
     values = result["pareto_k"].transpose("chain", "obs_id").values
     good = float(result.attrs["good_k"])
-    best = best_chain(tree)
+    best = chosen(tree, result)
     figure, ax = one_axes(ax)
     left, right = _range(values)
     zones = (

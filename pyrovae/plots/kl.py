@@ -13,15 +13,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pyrovae.plots._latents import kl_units
-from pyrovae.plots._style import BLUE, GREY, INK, ORANGE, number, one_axes, styled, subtitle
+from pyrovae.plots._style import BLUE, GREY, INK, ORANGE, RED, number, one_axes, styled, subtitle
 
 __all__ = ["plot_kl"]
 
 MOST_NAMES = 40
+COLLAPSED = 2
 STATES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("used", {"facecolor": BLUE, "edgecolor": BLUE}),
     ("inactive: its mean hardly moves with the data", {"facecolor": ORANGE, "edgecolor": INK, "hatch": "..."}),
-    ("collapsed to the prior", {"facecolor": "#dfe2e6", "edgecolor": GREY, "hatch": "////"}),
+    ("collapsed to the prior (×)", {"facecolor": "#dfe2e6", "edgecolor": GREY, "hatch": "////"}),
 )
 
 
@@ -54,7 +55,7 @@ def plot_kl(tree: xr.DataTree, *, ax: Axes | None = None) -> Figure:
     mean = units.kl.mean(1)
     low, high = np.quantile(units.kl, [0.1, 0.9], axis=1)
     order = np.argsort(-mean, axis=1, kind="stable")
-    state = np.where(units.collapsed, 2, np.where(units.active, 0, 1))
+    state = np.where(units.collapsed, COLLAPSED, np.where(units.active, 0, 1))
     figure, ax = one_axes(ax, (min(11.0, max(6.4, 0.3 * count * chains + 2)), 4.0))
     width = 0.76 / chains
     for chain, rank in enumerate(order):
@@ -63,6 +64,8 @@ def plot_kl(tree: xr.DataTree, *, ax: Axes | None = None) -> Figure:
             chosen = state[chain, rank] == kind
             if chosen.any():
                 ax.bar(x[chosen], mean[chain, rank][chosen], width * 0.92, linewidth=0.6, **look)
+            if kind == COLLAPSED and chosen.any():  # its bar has no height to be seen by
+                ax.plot(x[chosen], mean[chain, rank][chosen], "x", color=RED, ms=6, mew=1.5, clip_on=False, zorder=4)
         ax.vlines(x, low[chain, rank], high[chain, rank], color=INK, lw=1.1 if count * chains <= 60 else 0.6)
     if count * chains < 4:
         ax.set_xlim(-1.5, count + 0.5)

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pyrovae.diagnostics._tree import best_chain
+from pyrovae.diagnostics._tree import latent_sites, variable
+from pyrovae.plots._chain import chosen
 from pyrovae.plots._colours import Colours
 from pyrovae.plots._latents import kl_units, posterior_means
 from pyrovae.plots._style import INK, number, one_axes, styled, subtitle
@@ -48,7 +49,8 @@ def plot_latent(tree: xr.DataTree, *, labels: Any = None, ax: Axes | None = None
     ValueError
         If there are no latents per datum, or ``labels`` does not fit the data.
     """
-    chain = best_chain(tree)
+    sites = latent_sites(tree)
+    chain = chosen(tree, variable(tree, "posterior", sites[0])) if sites else 0
     names, means = posterior_means(tree, chain)
     order, notes = _order(tree, means, chain)
     names, means, notes = [names[i] for i in order], means[:, order], [notes[i] for i in order]

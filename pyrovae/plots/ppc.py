@@ -10,7 +10,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pyrovae.diagnostics._tree import best_chain, variable
+from pyrovae.diagnostics._tree import variable
+from pyrovae.plots._chain import chosen
 from pyrovae.plots._images import event_dims, feature_names, observed_name
 from pyrovae.plots._style import BLUE, INK, number, styled
 
@@ -85,7 +86,8 @@ def plot_ppc(tree: xr.DataTree, *, var_name: str | None = None, num_samples: int
             "observed_data": xr.Dataset(observed),
         }
     )
-    steps = any(len(np.unique(s.observed)) < FEWEST_LEVELS for s in found)
+    # no density can be drawn of few levels, or of one
+    steps = any(len(np.unique(s.observed)) < FEWEST_LEVELS or (np.ptp(s.predicted, axis=1) == 0).any() for s in found)
     columns = 2 if len(found) == 4 else len(found)
     rows = -(-len(found) // columns)
     drawn = az.plot_ppc_dist(
@@ -135,7 +137,8 @@ def statistics(tree: xr.DataTree, *, var_name: str | None = None) -> list[Statis
     """
     name = observed_name(tree, "observed_data", var_name)
     x = variable(tree, "observed_data", name).transpose("obs_id", ...)
-    rep = variable(tree, "posterior_predictive", name).isel(chain=best_chain(tree)).transpose("draw", "obs_id", ...)
+    rep = variable(tree, "posterior_predictive", name)
+    rep = rep.isel(chain=chosen(tree, rep)).transpose("draw", "obs_id", ...)
     names, dims = feature_names(x), event_dims(x)
     seen: Any = x.values.reshape(x.sizes["obs_id"], -1).astype(float)
     made: Any = rep.values.reshape(rep.sizes["draw"], x.sizes["obs_id"], -1)

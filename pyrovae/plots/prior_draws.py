@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from pyrovae.diagnostics._tree import best_chain, variable
+from pyrovae.diagnostics._tree import variable
+from pyrovae.plots._chain import chosen
 from pyrovae.plots._images import Scale, as_images, event_dims, feature_names, observed_name, show, value_range
 from pyrovae.plots._intervals import MOST_BARS, feature_axis, intervals
 from pyrovae.plots._style import BLUE, INK, RED, styled, subtitle
@@ -46,7 +47,8 @@ def plot_prior_draws(tree: xr.DataTree, n: int = 32, *, var_name: str | None = N
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ValueError(f"n: expected a whole number of at least 1, got {n!r}")
     name = observed_name(tree, "prior_predictive", var_name)
-    drawn = variable(tree, "prior_predictive", name).isel(chain=best_chain(tree)).transpose("draw", ...)
+    drawn = variable(tree, "prior_predictive", name)
+    drawn = drawn.isel(chain=chosen(tree, drawn)).transpose("draw", ...)
     observed = None
     if "observed_data" in tree.children and name in tree["observed_data"].dataset:
         observed = variable(tree, "observed_data", name).transpose("obs_id", ...)

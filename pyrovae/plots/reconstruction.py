@@ -8,7 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from pyrovae.diagnostics import elbo_terms
-from pyrovae.diagnostics._tree import best_chain, variable
+from pyrovae.diagnostics._tree import variable
+from pyrovae.plots._chain import chosen
 from pyrovae.plots._images import Scale, as_images, event_dims, feature_names, observed_name, show, value_range
 from pyrovae.plots._intervals import feature_axis, intervals
 from pyrovae.plots._style import BLUE, INK, number, styled
@@ -50,10 +51,10 @@ def plot_reconstruction(tree: xr.DataTree, n: int = 8, *, var_name: str | None =
     name = observed_name(tree, "observed_data", var_name)
     observed = variable(tree, "observed_data", name)
     predicted = variable(tree, "posterior_predictive", name)
-    chain = best_chain(tree)
-    chosen, notes = _choose(tree, observed, chain, n)
-    observed = observed.isel(obs_id=chosen)
-    predicted = predicted.isel(chain=chain, obs_id=chosen).transpose("draw", "obs_id", ...)
+    chain = chosen(tree, predicted)
+    rows, notes = _choose(tree, observed, chain, n)
+    observed = observed.isel(obs_id=rows)
+    predicted = predicted.isel(chain=chain, obs_id=rows).transpose("draw", "obs_id", ...)
     titles = [f"{v}\n{note}" for v, note in zip(observed["obs_id"].values, notes, strict=True)]
     images = as_images(observed)
     if images is not None:
@@ -70,8 +71,8 @@ def _choose(tree: xr.DataTree, observed: xr.DataArray, chain: int, n: int) -> tu
         elbo = elbo_terms(tree)["elbo"].isel(chain=chain).values
     except ValueError:
         return at, [""] * len(at)
-    chosen = np.argsort(elbo, kind="stable")[at]
-    return chosen, [number(elbo[i], 1) for i in chosen]
+    rows = np.argsort(elbo, kind="stable")[at]
+    return rows, [number(elbo[i], 1) for i in rows]
 
 
 def _images(observed: np.ndarray, predicted: np.ndarray | None, titles: list[str]) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,13 @@ def _diagnosis(tree: xr.DataTree) -> dict[str, Any]:
     """What the template shows of `pyrovae.diagnose`; ``reason`` if there is nothing to show."""
     try:
         found = diagnose(tree)
-    except ValueError as error:
+    except Exception as error:
+        reason = str(error)
+        if not isinstance(error, ValueError):  # a fault, not a lack: told, and the rest is still written
+            reason = f"the checks failed ({type(error).__name__}: {error})"
+            warnings.warn(f"report: {reason}", RuntimeWarning, stacklevel=4)
         return {
-            "reason": str(error),
+            "reason": reason,
             "verdict": "not available",
             "kind": "none",
             "summary": "",

@@ -79,8 +79,8 @@ def _check_owned(program: Program, args: tuple[Tensor, ...]) -> None:
         if leaf is not None and id(leaf) not in own:
             raise ValueError(
                 f"the loss depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient and is no "
-                "parameter of the program, so it would not be trained: hold its module in a part that is a "
-                "torch.nn.Module, or refer to it by name in the function; or freeze it with .requires_grad_(False)"
+                "parameter of the program, so it would not be trained: make the part or network that uses it a "
+                "torch.nn.Module that holds it, or freeze it with .requires_grad_(False)"
             )
 
 

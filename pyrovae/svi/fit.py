@@ -234,41 +234,13 @@ class _Run:
         for step, index in enumerate(order.split(self.batch_size)):
             args = self.batches.take(index)
             state = torch.get_rng_state()
-            value = self._step(args, optimizer, first=not history.steps)
+            value = take_step(self.objective, args, optimizer, self.clip_norm, first=not history.steps)
             if not math.isfinite(value):
                 raise self._non_finite(chain, epoch, step, args, state)
             history.steps.append(-value)
             total += -value * len(index) / size
             bar.step()
         return total
-
-    def _step(self, args: tuple[Tensor, ...], optimizer: torch.optim.Optimizer, first: bool) -> float:
-        """One step of the optimiser; returns the loss, and takes no step if it or the gradient is not finite."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-
-        def gradients() -> Tensor:
-            optimizer.zero_grad(set_to_none=True)
-            return self.objective.gradients(args)
-
-        if isinstance(optimizer, torch.optim.LBFGS):  # evaluates the loss several times: on the same noise
-            state = torch.get_rng_state()
-
-            def closure() -> float:
-                torch.set_rng_state(state)
-                return gradients().item()
-
-            return float(optimizer.step(closure))
-        loss = gradients()
-        if first:
-            check_gradients(self.program)
-        grads = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads)
-        value = float(loss + 0 * norm)
-        if math.isfinite(value):
-            if self.clip_norm is not None:
-                torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
-            optimizer.step()
-        return value
 
     def _validate(self, held_out: Batches | None) -> float | None:
         """The bound on validation data, on the same noise each time."""
@@ -390,6 +362,41 @@ class _Run:
             "lr, clip the gradient (clip_norm=1.0), or rescale the data",
             partial,
         )
+
+
+def take_step(
+    objective: Loss,
+    args: tuple[Tensor, ...],
+    optimizer: torch.optim.Optimizer,
+    clip_norm: float | None,
+    *,
+    first: bool = False,
+) -> float:
+    """One step of the optimiser; returns the loss, and takes no step if it or its gradient is not finite."""
+
+    def gradients() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        return objective.gradients(args)
+
+    if isinstance(optimizer, torch.optim.LBFGS):  # evaluates the loss several times: on the same noise
+        state = torch.get_rng_state()
+
+        def closure() -> float:
+            torch.set_rng_state(state)
+            return gradients().item()
+
+        return float(optimizer.step(closure))
+    loss = gradients()
+    if first:
+        check_gradients(objective.program)
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    value = float(loss + 0 * norm)
+    if math.isfinite(value):
+        if clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+        optimizer.step()
+    return value
 
 
 def _culprit(program: Program, args: tuple[Tensor, ...]) -> str | None:
