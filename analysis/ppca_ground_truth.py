@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -60,8 +61,20 @@ def compare(x: Tensor, latents: int, epochs: int, *, seed: int = 0, progress: bo
     rows = [
         ("log p(x), nats per datum", float(elbo.mean()), exact.mean().item(), 2e-3, "absolute"),
         ("noise variance", noise, sigma2.item(), 0.01, "relative"),
-        ("loadings, Frobenius norm of W Wᵀ", (learned @ learned.T).norm().item(), (w @ w.T).norm().item(), 0.02, "relative"),
-        ("loadings, distance of W Wᵀ", ((learned @ learned.T - w @ w.T).norm() / (w @ w.T).norm()).item(), 0.0, 0.02, "absolute"),
+        (
+            "loadings, Frobenius norm of W Wᵀ",
+            (learned @ learned.T).norm().item(),
+            (w @ w.T).norm().item(),
+            0.02,
+            "relative",
+        ),
+        (
+            "loadings, distance of W Wᵀ",
+            ((learned @ learned.T - w @ w.T).norm() / (w @ w.T).norm()).item(),
+            0.0,
+            0.02,
+            "absolute",
+        ),
         ("posterior mean, largest distance", codes_error, 0.0, 0.1, "absolute"),
         ("Pareto k̂, share above 0.7", float((khat > 0.7).mean()), 0.0, 0.0, "absolute"),
     ]
@@ -80,12 +93,19 @@ def draw(found: dict) -> plt.Figure:
     gap = found["exact"].mean() - found["history"]["elbo"].values[0]
     edges = np.unique(np.geomspace(1, len(gap) + 1, 50).astype(int))
     middle = np.sqrt(edges[:-1] * edges[1:])
-    means = np.array([gap[i - 1 : j - 1].mean() for i, j in zip(edges[:-1], edges[1:], strict=True)])
+    means = np.array([gap[i - 1 : j - 1].mean() for i, j in pairwise(edges)])
     left.plot(middle, np.where(means > 0, means, np.nan), color="#0072B2", marker="o", ms=3)
     left.set(xscale="log", yscale="log", xlabel="epoch", ylabel="exact log p(x) − ELBO (nats per datum)")
     left.set_title("SVI approaches the maximum likelihood\n(means over windows of epochs)")
     right.errorbar(
-        found["exact"], found["exact"] - found["elbo"], 2 * found["mcse"], fmt="o", ms=3, lw=0.5, color="#D55E00", alpha=0.6
+        found["exact"],
+        found["exact"] - found["elbo"],
+        2 * found["mcse"],
+        fmt="o",
+        ms=3,
+        lw=0.5,
+        color="#D55E00",
+        alpha=0.6,
     )
     right.axhline(0, color="black", lw=1)
     right.set(xlabel="exact log p(x) of a datum (nats)", ylabel="exact log p(x) − ELBO (nats)")

@@ -29,7 +29,30 @@ _WHERE = {
 }
 _MODULES = ("data", "diagnostics", "guides", "likelihoods", "networks", "plots", "priors", "report")
 
-__all__ = [*_WHERE, *_MODULES]
+__all__ = [
+    "VAE",
+    "Data",
+    "EpochEnd",
+    "Fit",
+    "NonFiniteError",
+    "Program",
+    "RunFolderError",
+    "data",
+    "diagnose",
+    "diagnostics",
+    "encode",
+    "fit",
+    "guides",
+    "likelihoods",
+    "load",
+    "networks",
+    "plots",
+    "posterior",
+    "priors",
+    "reconstruct",
+    "report",
+    "sample",
+]
 
 if TYPE_CHECKING:
     from pyrovae import data, diagnostics, guides, likelihoods, networks, plots, priors, report

@@ -196,7 +196,7 @@ class TestDiagnose:
         found = pv.diagnose(tree)
         verdicts = found.table.set_index("question")["verdict"]
         assert verdicts["Is the bound tight?"] == "good"
-        assert verdicts["Is q(z|x) usable, datum by datum?"] == "good"
+        assert verdicts["Is q(z|x) usable for each datum?"] == "good"
         assert verdicts["Are all latents used?"] == "good"
         assert found.verdict == "good"
         assert found.summary.startswith("All checks are good")
@@ -205,7 +205,7 @@ class TestDiagnose:
         log_weight = -10 + 5 * rng.standard_t(3, (1, 400, 100))
         found = pv.diagnose(make_tree(log_weight, rng.normal(size=(1, 400, 100, 2))))
         table = found.table.set_index("question")
-        row = table.loc["Is q(z|x) usable, datum by datum?"]
+        row = table.loc["Is q(z|x) usable for each datum?"]
         khat = pv.diagnostics.pareto_k(make_tree(log_weight))
         assert row["bad"] == pytest.approx(float((khat["pareto_k"] > khat.attrs["good_k"]).mean()))
         assert row["verdict"] == "bad"
@@ -218,7 +218,7 @@ class TestDiagnose:
         table = found.table.set_index("question")
         assert table.loc["Has training converged?", "verdict"] == "not available"
         assert "no group 'optimization'" in table.loc["Has training converged?", "action"]
-        assert "at least 25 draws" in table.loc["Is q(z|x) usable, datum by datum?", "action"]
+        assert "at least 25 draws" in table.loc["Is q(z|x) usable for each datum?", "action"]
 
     def test_the_table_aligns_and_is_html(self, rng) -> None:
         found = pv.diagnose(make_tree(rng.normal(size=(1, 100, 10)), rng.normal(size=(1, 100, 10, 2))))
@@ -257,7 +257,9 @@ class TestRefusals:
 
     def test_several_sites(self) -> None:
         tree = make_tree(np.zeros((1, 30, 4)))
-        tree["posterior"] = xr.DataTree(tree["posterior"].to_dataset().assign(u=(("chain", "draw", "obs_id"), np.zeros((1, 30, 4)))))
+        tree["posterior"] = xr.DataTree(
+            tree["posterior"].to_dataset().assign(u=(("chain", "draw", "obs_id"), np.zeros((1, 30, 4))))
+        )
         with pytest.raises(ValueError, match=r"site: expected one of \['z', 'u'\], got None"):
             pv.diagnostics.active_units(tree)
         assert pv.diagnostics.active_units(tree, site="u")["variance"].dims == ("chain",)

@@ -24,7 +24,9 @@ def test_holds_safetensors_and_json_only(run) -> None:
     assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".safetensors"]
 
 
-@pytest.mark.parametrize(("make", "x"), [(small_vae, counts()), (tutorial, (counts() > 2).float()), (hierarchy, gaussian())])
+@pytest.mark.parametrize(
+    ("make", "x"), [(small_vae, counts()), (tutorial, (counts() > 2).float()), (hierarchy, gaussian())]
+)
 def test_load_gives_the_same_fit(make, x, tmp_path: Path) -> None:
     torch.manual_seed(0)
     fit = pv.fit(make(), x, epochs=3, restarts=2 if make is small_vae else 1, progress=False)

@@ -66,9 +66,7 @@ def test_1_log_likelihood_at_the_maximum(x: Tensor) -> None:
     w, mu, sigma2 = ppca.maximum_likelihood(x, LATENTS)
     n, d = x.shape
     values = eigenvalues(x)
-    closed = -(n / 2) * (
-        d * math.log(2 * math.pi) + values[:LATENTS].log().sum() + (d - LATENTS) * sigma2.log() + d
-    )
+    closed = -(n / 2) * (d * math.log(2 * math.pi) + values[:LATENTS].log().sum() + (d - LATENTS) * sigma2.log() + d)
     assert log_likelihood(x, w, mu, sigma2).sum().item() == pytest.approx(closed.item(), rel=1e-12)
     score = PCA(LATENTS, svd_solver="full").fit(x.numpy()).score(x.numpy())  # its σ² divides by N − 1
     assert closed.item() / n == pytest.approx(score, abs=2e-3)
@@ -82,12 +80,16 @@ def test_2_the_guide_is_the_exact_posterior(x: Tensor) -> None:
     torch.testing.assert_close(torch.diag_embed(q.variance[0]), sigma2 * torch.linalg.inv(m), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(("guide", "rotated"), [("normal", False), ("multivariate_normal", False), ("multivariate_normal", True)])
+@pytest.mark.parametrize(
+    ("guide", "rotated"), [("normal", False), ("multivariate_normal", False), ("multivariate_normal", True)]
+)
 def test_3_the_elbo_is_log_p_for_every_datum(x: Tensor, guide: str, rotated: bool) -> None:
     vae = ppca.exact_program(x, LATENTS, guide=guide, rotation=random_rotation() if rotated else None)
     exact = log_likelihood(x, *ppca.maximum_likelihood(x, LATENTS)).numpy()
     tree = pv.posterior(vae, x, draws=50, predictive=0)
-    np.testing.assert_allclose(tree["sample_stats"]["log_weight"].values[0], np.broadcast_to(exact, (50, 300)), atol=1e-10, rtol=0)
+    np.testing.assert_allclose(
+        tree["sample_stats"]["log_weight"].values[0], np.broadcast_to(exact, (50, 300)), atol=1e-10, rtol=0
+    )
     np.testing.assert_allclose(pv.diagnostics.elbo_terms(tree)["elbo"].values[0], exact, atol=1e-10, rtol=0)
     np.testing.assert_allclose(pv.diagnostics.log_evidence(tree)["log_evidence"].values[0], exact, atol=1e-10, rtol=0)
     khat = pv.diagnostics.pareto_k(tree)
@@ -98,7 +100,7 @@ def test_3_the_elbo_is_log_p_for_every_datum(x: Tensor, guide: str, rotated: boo
     assert elpd.se == pytest.approx(math.sqrt(300) * exact.std(ddof=1), rel=1e-9)
     table = pv.diagnose(tree).table.set_index("question")
     assert table.loc["Is the bound tight?", "verdict"] == "good"
-    assert table.loc["Is q(z|x) usable, datum by datum?", "figure"] == "weights constant: q is exact"
+    assert table.loc["Is q(z|x) usable for each datum?", "figure"] == "weights constant: q is exact"
 
 
 def test_3_in_float32(x: Tensor) -> None:

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 import pyrovae as pv
 from pyrovae import diagnostics, plots
 from pyrovae.plots._images import Scale, as_images
+from pyrovae.plots._statistics import Statistic, statistics
 from pyrovae.plots._style import number
-from pyrovae.plots.ppc import Statistic, statistics
 
 SINGLE = ["plot_elbo", "plot_kl", "plot_khat", "plot_bounds", "plot_latent"]
 

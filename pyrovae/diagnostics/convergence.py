@@ -52,7 +52,8 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
         change.append(tail[1].mean() - tail[0].mean())
         tails.append(tail[1])
     out = xr.Dataset(
-        {"rhat": ("chain", rhat), "change": ("chain", change)}, coords={"chain": elbo["chain"]},
+        {"rhat": ("chain", rhat), "change": ("chain", change)},
+        coords={"chain": elbo["chain"]},
         attrs={"units": "nats per datum"},
     )
     if len(tails) > 1:

@@ -75,7 +75,8 @@ class Diagnosis:
             for _, row in self.table.iterrows()
         )
         head = "".join(f"<th>{html.escape(_HEADS[c])}</th>" for c in COLUMNS)
-        return f"<p><b>{html.escape(self.title)}</b></p><table><tr>{head}</tr>{rows}</table><p>{html.escape(self.summary)}</p>"
+        title, summary = html.escape(self.title), html.escape(self.summary)
+        return f"<p><b>{title}</b></p><table><tr>{head}</tr>{rows}</table><p>{summary}</p>"
 
 
 def diagnose(tree: xr.DataTree) -> Diagnosis:
@@ -98,7 +99,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     checks: list[tuple[str, Callable[[xr.DataTree, int], dict[str, Any]]]] = [
         ("Does it describe these data?", _evidence),
         ("Is the bound tight?", _tightness),
-        ("Is q(z|x) usable, datum by datum?", _usability),
+        ("Is q(z|x) usable for each datum?", _usability),
         ("Are all latents used?", _latents),
         ("Has training converged?", _convergence),
         ("Did training stop in time?", _overfitting),
@@ -145,7 +146,12 @@ def _usability(tree: xr.DataTree, chain: int) -> dict[str, Any]:
     khat = pareto_k(tree).isel(chain=chain)
     limit = khat.attrs["good_k"]
     if bool(khat["exact"].all()):
-        return {"figure": "weights constant: q is exact", "threshold": f"k̂ < {limit:.2f}", "bad": 0.0, "verdict": "good"}
+        return {
+            "figure": "weights constant: q is exact",
+            "threshold": f"k̂ < {limit:.2f}",
+            "bad": 0.0,
+            "verdict": "good",
+        }
     bad = float((khat["pareto_k"] > limit).mean())
     return {
         "figure": f"k̂ median {float(khat['pareto_k'].median()):.2f}",
@@ -180,8 +186,8 @@ def _convergence(tree: xr.DataTree, chain: int) -> dict[str, Any]:
     rhat, change = float(found["rhat"]), float(found["change"])
     good = rhat < RHAT or abs(change) < CHANGE
     return {
-        "figure": f"R̂ of ELBO {rhat:.2f}, still {change:+.2f}",
-        "threshold": f"R̂ < {RHAT} or change < {CHANGE}",
+        "figure": f"R̂ of ELBO {rhat:.2f}, {change:+.2f}",
+        "threshold": f"R̂ < {RHAT} or < {CHANGE}",
         "verdict": "good" if good else "usable" if abs(change) < 4 * CHANGE else "bad",
         "action": "–" if good else "more epochs" if change > 0 else "a lower lr: the bound falls",
     }
@@ -193,7 +199,7 @@ def _overfitting(tree: xr.DataTree, chain: int) -> dict[str, Any]:
         raise ValueError("fit with validation= to see whether training went on too long")
     loss = float(found["validation_loss"].isel(chain=chain))
     return {
-        "figure": f"{loss:.2f} below best validation",
+        "figure": f"{loss:.2f} below its best",
         "threshold": f"< {CHANGE}",
         "verdict": "good" if loss < CHANGE else "usable" if loss < 4 * CHANGE else "bad",
         "action": "–" if loss < CHANGE else "patience=20 in pv.fit, which goes back to the best epoch",
@@ -233,7 +239,9 @@ def _text(diagnosis: Diagnosis) -> str:
     widths = [max(_width(row[i]) for row in cells) for i in range(len(columns))]
     lines = [diagnosis.title, ""]
     for index, row in enumerate(cells):
-        lines.append("  ".join(text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)).rstrip())
+        lines.append(
+            "  ".join(text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)).rstrip()
+        )
         if index == 0:
             lines.append("  ".join("─" * width for width in widths))
         else:

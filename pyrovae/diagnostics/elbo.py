@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
@@ -56,7 +54,7 @@ def kl(tree: xr.DataTree) -> xr.Dataset:
             found[site] = variable(tree, "sample_stats", f"kl_{site}").rename(site)
         except ValueError as error:
             raise ValueError(
-                f"the tree holds no KL per dimension for {site!r}: it exists where prior and guide are independent over "
-                "dimensions (.to_event(1) of a univariate family). diagnostics.elbo_terms(tree)['kl'] is the whole"
+                f"the tree holds no KL per dimension for {site!r}: it exists where prior and guide are independent "
+                "over dimensions (.to_event(1) of a univariate family). diagnostics.elbo_terms(tree)['kl'] is the whole"
             ) from error
     return xr.Dataset(found, attrs={"units": "nats"})

@@ -46,9 +46,7 @@ def active_units(tree: xr.DataTree, *, site: str | None = None, threshold: float
     )
 
 
-def collapse(
-    tree: xr.DataTree, *, site: str | None = None, epsilon: float = 0.01, delta: float = 0.01
-) -> xr.Dataset:
+def collapse(tree: xr.DataTree, *, site: str | None = None, epsilon: float = 0.01, delta: float = 0.01) -> xr.Dataset:
     """(ε, δ)-collapse: a latent whose KL to the prior is below ε nats for a share of at least 1 − δ of the data.
 
     Parameters
@@ -71,6 +69,4 @@ def collapse(
     """
     site = one_site(tree, site)
     share = (kl(tree)[site] < epsilon).mean("obs_id")
-    return xr.Dataset(
-        {"share": share, "collapsed": share >= 1 - delta}, attrs={"epsilon": epsilon, "delta": delta}
-    )
+    return xr.Dataset({"share": share, "collapsed": share >= 1 - delta}, attrs={"epsilon": epsilon, "delta": delta})

@@ -13,7 +13,7 @@ from pyrovae.diagnostics._tree import by_blocks, stats
 __all__ = ["CONSTANT", "good_k", "pareto_k"]
 
 CONSTANT = 1e-3
-"""Log weights whose standard deviation is below this many nats are constant: a tail of rounding errors means nothing."""
+"""Log weights whose standard deviation is below this many nats are constant: their tail is one of rounding errors."""
 
 FEWEST = 25
 

@@ -60,8 +60,8 @@ def posterior(
     xarray.DataTree
         ``posterior`` (latents; chain, draw, obs_id, …) · ``posterior_predictive`` · ``prior``,
         ``prior_predictive`` (chain, draw, …) · ``observed_data`` · ``constant_data`` (context, mask, label where there
-        are such) · ``sample_stats``: ``log_p`` = log p(x, z), ``log_q`` = log q(z|x), ``log_weight`` = log p − log q and
-        ``log_lik`` = log p(x|z), per draw and datum in unscaled nats, and ``kl_z`` = KL(q(z_j|x) ‖ p(z_j)) per
+        are such) · ``sample_stats``: ``log_p`` = log p(x, z), ``log_q`` = log q(z|x), ``log_weight`` = log p − log q,
+        and ``log_lik`` = log p(x|z), per draw and datum in unscaled nats, and ``kl_z`` = KL(q(z_j|x) ‖ p(z_j)) per
         dimension, where the prior is independent over them · ``optimization``, of a `Fit`: its history.
 
     Raises
@@ -101,7 +101,9 @@ def posterior(
         with program.scope():
             rows = rows_in_memory(program, structure, first)
         cells = batches.x[0].numel()
-        keep = most_predictive(len(chains), len(batches), cells, draws) if predictive is None else min(predictive, draws)
+        keep = (
+            most_predictive(len(chains), len(batches), cells, draws) if predictive is None else min(predictive, draws)
+        )
         for block, parts in spans(len(batches), draws, rows):
             _block(sink, chains, structure, batches, block, parts, keep, rows, seed)
         for name, group in prior_groups(chains, structure, batches, min(draws, 1000), rows, seed).items():
@@ -276,5 +278,5 @@ def _attrs(chains: Chains, batches: Batches, draws: int, seed: int) -> dict[str,
         "seed": seed,
         "units": "log densities in nats per datum, unscaled",
         "settings": json.dumps(None if chains.fit is None else chains.fit.settings),
-        "note": "draws of each chain are independent draws of the guide: their R-hat and ESS say nothing of its quality",
+        "note": "draws are independent draws of the guide: their R-hat and ESS say nothing of its quality",
     }

@@ -138,7 +138,9 @@ def prior_groups(
                 }
             )
     data = batches.data
-    event_coords = type(data)(data.x[:1], dims=data.dims, coords={k: v for k, v in data.coords.items() if "obs_id" not in v[0]})
+    event_coords = type(data)(
+        data.x[:1], dims=data.dims, coords={k: v for k, v in data.coords.items() if "obs_id" not in v[0]}
+    )
     return {
         group: dataset(
             {

@@ -119,9 +119,7 @@ class DiskTree:
 def _concat(blocks: list[xr.Dataset]) -> xr.Dataset:
     if len(blocks) == 1:
         return blocks[0]
-    return xr.concat(
-        blocks, "obs_id", data_vars="minimal", coords="minimal", compat="override", join="override"
-    )
+    return xr.concat(blocks, "obs_id", data_vars="minimal", coords="minimal", compat="override", join="override")
 
 
 def write_netcdf(tree: xr.DataTree, path: Path, *, overwrite: bool) -> None:

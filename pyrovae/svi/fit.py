@@ -218,7 +218,8 @@ class _Run:
                     best = _copy(self.program.weights())
                 bar.epoch(epoch, value, held_out)
                 end = EpochEnd(self.program, chain, epoch, self.epochs, value, held_out, float(rate))
-                history.stopped = any([callback(end) is True for callback in self.callbacks]) or (
+                answers = [callback(end) for callback in self.callbacks]
+                history.stopped = any(answer is True for answer in answers) or (
                     self.patience is not None and history.since_best() >= self.patience
                 )
                 self._checkpoint(epoch + 1, optimizer, scheduler, history, best)

@@ -99,6 +99,7 @@ def write_state(directory: Path, state: dict[str, Any]) -> None:
         document = {"format": FORMAT, "tensors": name, "sha256": digest, "state": skeleton}
         (work / SETTINGS).write_text(json.dumps(document, indent=1))
         for path in (file, work / SETTINGS):
+            path.chmod(0o666 & ~_umask())
             with open(path, "rb") as handle:
                 os.fsync(handle.fileno())
         os.replace(file, directory / name)
@@ -142,6 +143,13 @@ def read_state(directory: Path) -> dict[str, Any]:
         raise RunFolderError(
             f"{directory} is damaged ({type(error).__name__}: {error}). Restore it from a copy, or fit again"
         ) from error
+
+
+def _umask() -> int:
+    """What new files of this process may not have; safetensors makes its own readable by the owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _digest(file: Path) -> str:

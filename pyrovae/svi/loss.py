@@ -1,4 +1,4 @@
-"""Pyro's ELBO objects as a loss per datum: the plate's scale, gradients, and estimators without a differentiable loss."""
+"""Pyro's ELBO objects as a loss per datum: the plate's scale, and gradients of those that are not differentiable."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Loss:
                     return torch.tensor(float(loss) / size)
                 loss = loss / size
                 if loss.requires_grad:
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss.backward()
                 return loss.detach()
             value = self.elbo.loss_and_grads(self.program.model, _with_params(self.program), *args)
         for parameter in self.program.parameters():

@@ -18,25 +18,23 @@ def progress_bar(show: bool, chains: int, epochs: int, steps: int) -> Iterator[A
         yield _Silent()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeLeft(),
+        TimeLeft(elapsed_when_finished=True, compact=True),
         TextColumn("{task.fields[elbo]}"),
     )
     with Progress(*columns, console=console, refresh_per_second=4, disable=not _live(console)) as progress:
         bar = _Bar(progress, chains, epochs, steps)
         yield bar
     if not _live(console):
-        console.print(bar.summary(), highlight=False)
+        console.print(bar.summary(), highlight=False, soft_wrap=True)
 
 
 def _live(console: Any) -> bool:

@@ -1,0 +1,85 @@
+"""Statistics of each datum, observed and predicted."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from pyrovae.diagnostics._tree import variable
+from pyrovae.plots._chain import chosen
+from pyrovae.plots._images import event_dims, feature_names, observed_name
+
+__all__ = ["Statistic", "statistics"]
+
+FEW = 4
+
+
+class Statistic(NamedTuple):
+    """A statistic of each datum: ``observed`` (datum), ``predicted`` (draw, datum), and what its axis is called."""
+
+    name: str
+    axis: str
+    observed: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def p_average(self) -> float:
+        """Bayesian p-value of its average over the data: P(T(x̃) ≥ T(x)), ties counted by half."""
+        return _p(self.observed.mean(), self.predicted.mean(1))
+
+    @property
+    def p_spread(self) -> float:
+        """The same of its standard deviation over the data."""
+        return _p(self.observed.std(), self.predicted.std(1))
+
+
+def statistics(tree: xr.DataTree, *, var_name: str | None = None) -> list[Statistic]:
+    """What `plot_ppc` compares; missing values are left out of both sides.
+
+    Raises
+    ------
+    ValueError
+        If a group is missing, or no value is observed.
+    """
+    name = observed_name(tree, "observed_data", var_name)
+    x = variable(tree, "observed_data", name).transpose("obs_id", ...)
+    rep = variable(tree, "posterior_predictive", name)
+    rep = rep.isel(chain=chosen(tree, rep)).transpose("draw", "obs_id", ...)
+    names, dims = feature_names(x), event_dims(x)
+    seen: Any = x.values.reshape(x.sizes["obs_id"], -1).astype(float)
+    made: Any = rep.values.reshape(rep.sizes["draw"], x.sizes["obs_id"], -1)
+    there = np.isfinite(seen)
+    if not there.any():
+        raise ValueError(f"observed_data/{name}: expected at least one observed value, all are missing")
+    if len(names) <= FEW:
+        titles = names if len(names) == 1 or not names[0].isdigit() else [f"{dims[0]} = {n}" for n in names]
+        return [
+            Statistic(title, "value", seen[there[:, j], j], made[:, there[:, j], j].astype(float))
+            for j, title in enumerate(titles)
+            if there[:, j].any()
+        ]
+    rows = there.any(1)
+    seen, made, there = seen[rows], made[:, rows], there[rows]
+    count = there.sum(1)
+    over = dims[0] if len(dims) == 1 else "features"
+
+    def mean(values: Any) -> np.ndarray:
+        return np.where(there, values, 0).sum(-1, dtype=float) / count
+
+    centre_seen, centre_made = mean(seen), mean(made)
+    found = [Statistic("mean of each datum", f"mean over {over}", centre_seen, centre_made)]
+    zeros = (seen == 0)[there].mean()
+    if not np.isin(seen[there], (0, 1)).all():
+        spread = [np.sqrt(mean((v - c[..., None]) ** 2)) for v, c in ((seen, centre_seen), (made, centre_made))]
+        found.append(Statistic("spread of each datum", f"standard deviation over {over}", spread[0], spread[1]))
+        if 0.05 < zeros < 0.95:
+            found.append(
+                Statistic("zeros in each datum", f"share of zeros over {over}", mean(seen == 0), mean(made == 0))
+            )
+    return found
+
+
+def _p(observed: float, predicted: np.ndarray) -> float:
+    return float((predicted > observed).mean() + 0.5 * (predicted == observed).mean())
