@@ -136,6 +136,7 @@ def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Stru
     latents = {n: s for n, s in model.nodes.items() if s["type"] == "sample" and not s["is_observed"]}
     enumerated = tuple(n for n in latents if n not in guide and latents[n]["infer"].get("enumerate"))
     _check_cover(latents, guide, model, enumerated)
+    _check_place(plate, latents, guide)
     with seeded(1), torch.no_grad():
         for name in latents:
             if name in guide:
@@ -238,6 +239,18 @@ def _check_cover(
             if model.nodes[name]["is_observed"]:
                 raise ValueError(f"the guide samples {name!r}, which the model observes: remove it from the guide")
             _check_event(name, site["fn"].event_shape, model.nodes[name]["fn"].event_shape)
+
+
+def _check_place(plate: str, latents: dict[str, Any], guide: poutine.Trace) -> None:
+    """A latent in the data plate of one program only would be weighted differently in the two."""
+    for name in latents.keys() & guide.nodes.keys():
+        ours, theirs = ({f.name for f in s["cond_indep_stack"]} for s in (latents[name], guide.nodes[name]))
+        if (plate in ours) != (plate in theirs):
+            inside, outside = ("model", "guide") if plate in ours else ("guide", "model")
+            raise ValueError(
+                f"site {name!r} stands inside the data plate '{plate}' in the {inside} and outside it in the {outside}: "
+                f"sample it under `with pyro.plate({plate!r}, x.shape[0]):` in both"
+            )
 
 
 def _check_event(name: str, ours: tuple[int, ...], theirs: tuple[int, ...]) -> None:

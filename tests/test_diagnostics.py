@@ -156,6 +156,8 @@ def test_elpd_takes_the_fits_chain() -> None:
     assert pv.diagnostics.elpd(tree, chain=0).elpd == pytest.approx(-8)
     with pytest.raises(ValueError, match="chain: expected 0 to 1, got 2"):
         pv.diagnostics.elpd(tree, chain=2)
+    assert pv.diagnostics.elpd(tree.isel(chain=[1])).elpd == pytest.approx(-4)
+    assert pv.diagnostics.elpd(tree.isel(chain=[0])).elpd == pytest.approx(-8)
 
 
 class TestConvergence:
@@ -199,7 +201,7 @@ class TestDiagnose:
         assert verdicts["Is q(z|x) usable for each datum?"] == "good"
         assert verdicts["Are all latents used?"] == "good"
         assert found.verdict == "good"
-        assert found.summary.startswith("All checks are good")
+        assert found.summary.startswith("The 5 checks made are good: the draws can stand for the posterior. 1 of 6")
 
     def test_a_bad_guide_is_named(self, rng) -> None:
         log_weight = -10 + 5 * rng.standard_t(3, (1, 400, 100))

@@ -324,6 +324,14 @@ def fixed_guide(x):
         pyro.sample("z", N(torch.zeros(2), 1.0).to_event(1))
 
 
+def guide_elsewhere(x):
+    guide(x, "batch")
+
+
+def guide_without_plate(x):
+    pyro.sample("z", N(x[:, :2], 1.0).to_event(1))
+
+
 def fixed_values(x):
     with pyro.plate("data", x.shape[0]):
         z = pyro.sample("z", N(torch.zeros(2), 1.0).to_event(1))
@@ -384,6 +392,19 @@ def no_event(x):
         (fixed, guide, {}, "'data' has size 6 in the model and 2 in the guide.* in both"),
         (fixed, fixed_guide, {}, r"'data' of length 6\): write `with pyro.plate\('data', x.shape\[0\]\):`"),
         (fixed_values, guide, {}, r"inside plate\('data'\).*run on two data, on three and on batches"),
+        (model, guide_elsewhere, {}, r"\['data', 'batch'\] all have the length .*plate='data'"),
+        (
+            model,
+            guide_elsewhere,
+            {"plate": "data"},
+            "'z' stands inside .* 'data' in the model and outside it in the guide",
+        ),
+        (
+            model,
+            guide_without_plate,
+            {},
+            r"outside it in the guide: .*`with pyro.plate\('data', x.shape\[0\]\):` in both",
+        ),
         (own_size, guide, {}, "has size 80 in the model and 2 in the guide"),
         (model, guide, {"plate": "people"}, r"no plate named 'people'; it has \['data'\]"),
         (another_latent, guide, {}, r"no site for the model's latent 'w': add pyro.sample\('w', …\) to the guide"),

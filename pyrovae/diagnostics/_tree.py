@@ -78,9 +78,11 @@ def by_blocks(values: xr.DataArray, reduce: Callable[[np.ndarray], Any]) -> Iter
 
 
 def best_chain(tree: xr.DataTree) -> int:
-    """The chain that the fit chose by its bound; 0 for a program."""
+    """Position of the chain that the fit chose by its bound; the first one, if the tree no longer holds that."""
+    chains = stats(tree, "log_weight")["chain"].values.tolist()
     try:
         settings = json.loads(tree.attrs.get("settings", "null"))
     except (TypeError, json.JSONDecodeError):
-        return 0
-    return int(settings.get("best_chain", 0)) if isinstance(settings, dict) else 0
+        settings = None
+    label = settings.get("best_chain") if isinstance(settings, dict) else None
+    return chains.index(label) if label in chains else 0

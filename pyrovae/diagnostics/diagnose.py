@@ -30,6 +30,20 @@ FEW, SOME = 0.05, 0.25
 RHAT = 1.1
 CHANGE = 0.5
 
+DESCRIBES = "Does it describe these data?"
+TIGHT = "Is the bound tight?"
+USABLE = "Is q(z|x) usable for each datum?"
+USED = "Are all latents used?"
+CONVERGED = "Has training converged?"
+IN_TIME = "Did training stop in time?"
+FAULTS = {
+    TIGHT: "the ELBO is far below log p(x)",
+    USABLE: "q(z|x) cannot stand for the posterior of many data",
+    USED: "latents carry nothing",
+    CONVERGED: "training has not converged",
+    IN_TIME: "training went on too long",
+}
+
 COLUMNS = ["question", "figure", "threshold", "bad", "verdict", "action"]
 
 
@@ -57,14 +71,19 @@ class Diagnosis:
     @property
     def summary(self) -> str:
         """The verdict in words."""
+        missing = int((self.table["verdict"] == "not available").sum())
+        rest = f" {missing} of {len(self.table)} checks could not be made; the table says why." if missing else ""
         if self.verdict == "not available":
             return "Nothing could be judged; the table says why."
-        bad = self.table[self.table["verdict"] == self.verdict]
         if self.verdict == "good":
-            return "All checks are good: the draws can be used as the posterior they stand for."
-        questions = "; ".join(q.rstrip("?").lower() for q in bad["question"])
+            made = "All checks are good" if not missing else f"The {len(self.table) - missing} checks made are good"
+            if self.table.set_index("question")["verdict"].get(USABLE) == "good":
+                made += ": the draws can stand for the posterior"
+            return f"{made}.{rest}"
+        bad = self.table[self.table["verdict"] == self.verdict]
+        faults = "; ".join(FAULTS[q] for q in bad["question"])
         lead = "Not to be trusted as it is" if self.verdict == "bad" else "Usable with care"
-        return f"{lead} ({questions}). First: {bad['action'].iloc[0]}."
+        return f"{lead}: {faults}. First: {bad['action'].iloc[0]}.{rest}"
 
     def __str__(self) -> str:
         return _text(self)
@@ -97,12 +116,12 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     log_weight = stats(tree, "log_weight")
     chain, draws, n = best_chain(tree), log_weight.sizes["draw"], log_weight.sizes["obs_id"]
     checks: list[tuple[str, Callable[[xr.DataTree, int], dict[str, Any]]]] = [
-        ("Does it describe these data?", _evidence),
-        ("Is the bound tight?", _tightness),
-        ("Is q(z|x) usable for each datum?", _usability),
-        ("Are all latents used?", _latents),
-        ("Has training converged?", _convergence),
-        ("Did training stop in time?", _overfitting),
+        (DESCRIBES, _evidence),
+        (TIGHT, _tightness),
+        (USABLE, _usability),
+        (USED, _latents),
+        (CONVERGED, _convergence),
+        (IN_TIME, _overfitting),
     ]
     rows = []
     for question, check in checks:
@@ -184,11 +203,11 @@ def _latents(tree: xr.DataTree, chain: int) -> dict[str, Any]:
 def _convergence(tree: xr.DataTree, chain: int) -> dict[str, Any]:
     found = convergence(tree).isel(chain=chain)
     rhat, change = float(found["rhat"]), float(found["change"])
-    good = rhat < RHAT or abs(change) < CHANGE
+    good = rhat < RHAT or abs(change) < CHANGE / 5
     return {
         "figure": f"R̂ of ELBO {rhat:.2f}, {change:+.2f}",
-        "threshold": f"R̂ < {RHAT} or < {CHANGE}",
-        "verdict": "good" if good else "usable" if abs(change) < 4 * CHANGE else "bad",
+        "threshold": f"R̂ < {RHAT} or ±{CHANGE / 5}",
+        "verdict": "good" if good else "usable" if abs(change) < 2 * CHANGE else "bad",
         "action": "–" if good else "more epochs" if change > 0 else "a lower lr: the bound falls",
     }
 

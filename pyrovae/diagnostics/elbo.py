@@ -48,6 +48,7 @@ def kl(tree: xr.DataTree) -> xr.Dataset:
     ValueError
         If a prior or guide is not made of independent dimensions, so that no divergence per dimension exists.
     """
+    stats(tree, "log_weight")  # a tree without its group is not the program's fault
     found = {}
     for site in latent_sites(tree):
         try:
