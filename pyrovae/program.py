@@ -205,6 +205,8 @@ def as_program(program: Any) -> Program:
     """A `Program`, or any object with a ``model`` and a ``guide`` made into one."""
     if isinstance(program, Program):
         return program
+    if isinstance(program, type):
+        raise TypeError(f"expected a program, got the class {program.__name__}: make one, {program.__name__}(…)")
     if callable(getattr(program, "model", None)) and callable(getattr(program, "guide", None)):
         return Program(program.model, program.guide)
     raise TypeError(
@@ -240,8 +242,13 @@ def _modules_of(function: Any, depth: int = 3) -> Iterator[tuple[str, nn.Module]
         for name, value in _references(function):
             if isinstance(value, nn.Module):
                 yield name, value
+            elif isinstance(value, (dict, list, tuple)):
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                yield from ((f"{name}_{key}", item) for key, item in items if isinstance(item, nn.Module))
             elif depth and isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
                 yield from _modules_of(value, depth - 1)
+    elif not isinstance(function, type) and callable(function):
+        yield from ((n, value) for n, value in vars(function).items() if isinstance(value, nn.Module))
 
 
 def _references(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

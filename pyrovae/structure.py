@@ -18,7 +18,7 @@ from torch.distributions import constraints
 from pyrovae._rng import seeded
 from pyrovae.program import Program
 
-__all__ = ["Site", "Structure", "evaluating", "inspect_program", "prune", "trace_pair", "try_pair"]
+__all__ = ["Site", "Structure", "evaluating", "inspect_program", "prune", "trace_pair", "training_modes", "try_pair"]
 
 UNTOLD = (
     "and the guide cannot be told which cells are missing. If they are missing, build the guide's network with "
@@ -39,13 +39,17 @@ class Site:
 
 @dataclass(frozen=True)
 class Structure:
-    """Sites of a program by role; ``full_size`` is the N of a program that subsamples its plate itself, else None."""
+    """Sites of a program by role; ``auxiliary`` ones are the guide's alone.
+
+    ``full_size`` is the N of a program that subsamples its plate itself, else None.
+    """
 
     plate: str
     latents: tuple[Site, ...]
     outside: tuple[Site, ...]
     observed: tuple[Site, ...]
     enumerated: tuple[str, ...]
+    auxiliary: tuple[str, ...]
     full_size: int | None
 
 
@@ -54,6 +58,19 @@ def evaluating(program: nn.Module) -> Iterator[None]:
     """A block in ``eval`` mode, after which each module has the mode it had."""
     modes = [(module, module.training) for module in program.modules()]
     program.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def training_modes(program: nn.Module) -> Iterator[None]:
+    """A block in which the program trains; modules that were set to ``eval`` inside a training one stay frozen."""
+    modes = [(module, module.training) for module in program.modules()]
+    if not program.training:
+        program.train()
     try:
         yield
     finally:
@@ -85,10 +102,11 @@ def try_pair(program: Program, args: tuple[Tensor, ...], what: str = "data") -> 
         came = str(error).split("\nTrace Shapes:")[0]
         shapes = " and ".join(str(tuple(a.shape)) for a in args)
         mend = ""
-        if "inside plate" in came or "broadcast" in came or "must match the size" in came:
+        if "inside plate" in came or "broadcast" in came or "must match" in came:
             mend = (
                 ". A program is run on two data, on three and on batches of them: its data plate must have their "
-                "length, pyro.plate('data', x.shape[0])"
+                "length, pyro.plate('data', x.shape[0]), and its guide must compute the latents from the data it is "
+                "given (Pyro's AutoGuides do not)"
             )
         if bool(torch.isnan(args[0]).any()) and not getattr(program, "takes_mask", False):
             mend += ". The data hold NaN: fill or drop them, or let the program leave them out"
@@ -155,6 +173,7 @@ def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Stru
         outside=tuple(s for s in (*local, *observed) if s.plate_dim is None),
         observed=inside,
         enumerated=enumerated,
+        auxiliary=tuple(n for n, s in guide.nodes.items() if s["type"] == "sample" and n not in model),
         full_size=full,
     )
 
@@ -248,8 +267,8 @@ def _check_place(plate: str, latents: dict[str, Any], guide: poutine.Trace) -> N
         if (plate in ours) != (plate in theirs):
             inside, outside = ("model", "guide") if plate in ours else ("guide", "model")
             raise ValueError(
-                f"site {name!r} stands inside the data plate '{plate}' in the {inside} and outside it in the {outside}: "
-                f"sample it under `with pyro.plate({plate!r}, x.shape[0]):` in both"
+                f"site {name!r} stands inside the data plate '{plate}' in the {inside} and outside it in the {outside}"
+                f": sample it under `with pyro.plate({plate!r}, x.shape[0]):` in both"
             )
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae._calls import Call
+from pyrovae._missing import masked
+from pyrovae._parts import call_part, expect_shapes, refuse_uncallable, shape_message
 from pyrovae._rng import preserved
 from pyrovae.program import Program, _modules_of
 from pyrovae.structure import evaluating
@@ -67,7 +67,7 @@ class VAE(Program):
         self._prepare("data")
         parts = {"prior": prior, "likelihood": likelihood, "guide": guide}
         for name, part in parts.items():
-            _refuse_uncallable(name, part)
+            refuse_uncallable(name, part)
         found: dict[str, nn.Module] = {}
         for role, part in parts.items():
             for name, module in _modules_of(part):
@@ -185,32 +185,32 @@ class VAE(Program):
             )
         n = x.shape[0]
         x, mask = self._observed(x)
-        prior = _call("prior", self._prior, "", context=context)
+        prior = call_part("prior", self._prior, "", context=context)
         if prior.batch_shape not in ((), (n,)):
-            raise ValueError(_shape_message("prior", prior, f"() or ({n},)", None))
-        q = _call("guide", self._guide, "data", x, context=context, mask=mask)
-        _expect("guide", q, (n,), tuple(prior.event_shape), "the prior's event shape")
-        likelihood = _call("likelihood", self._likelihood, "latents", q.sample(), context=context)
-        _expect("likelihood", likelihood, (n,), tuple(x.shape[1:]), "the shape of one datum")
+            raise ValueError(shape_message("prior", prior, f"() or ({n},)", None))
+        q = call_part("guide", self._guide, "data", x, context=context, mask=mask)
+        expect_shapes("guide", q, (n,), tuple(prior.event_shape), "the prior's event shape")
+        likelihood = call_part("likelihood", self._likelihood, "latents", q.sample(), context=context)
+        expect_shapes("likelihood", likelihood, (n,), tuple(x.shape[1:]), "the shape of one datum")
         if mask is not None:
             masked(likelihood, x, mask)
 
     def _check_fit(self) -> None:
         """Compare the parts with each other before there are data: x is drawn from the model."""
         with preserved(), torch.no_grad(), evaluating(self):
-            prior = _call("prior", self._prior, "")
+            prior = call_part("prior", self._prior, "")
             if prior.batch_shape != ():
-                raise ValueError(_shape_message("prior", prior, "()", None))
+                raise ValueError(shape_message("prior", prior, "()", None))
             z = prior.expand((2,)).sample()
-            likelihood = _call("likelihood", self._likelihood, "latents, drawn from the prior,", z)
-            _expect("likelihood", likelihood, (2,), None, "")
+            likelihood = call_part("likelihood", self._likelihood, "latents, drawn from the prior,", z)
+            expect_shapes("likelihood", likelihood, (2,), None, "")
             try:
                 x = likelihood.sample()
             except NotImplementedError:  # a family that cannot be drawn from: the data will tell
                 return
             mask = torch.ones_like(x, dtype=torch.bool) if self.takes_mask else None
-            q = _call("guide", self._guide, "data, drawn from the likelihood,", x, mask=mask)
-            _expect("guide", q, (2,), tuple(prior.event_shape), "the prior's event shape")
+            q = call_part("guide", self._guide, "data, drawn from the likelihood,", x, mask=mask)
+            expect_shapes("guide", q, (2,), tuple(prior.event_shape), "the prior's event shape")
 
     def _calls(self) -> dict[str, Call]:
         return {"prior": self._prior, "likelihood": self._likelihood, "guide": self._guide}
@@ -238,92 +238,3 @@ class VAE(Program):
             for name, f in zip(("prior", "likelihood", "guide"), self._three, strict=True)
         )
         return "VAE(\n" + "\n".join(lines) + "\n)"
-
-
-def masked(fn: dist.TorchDistribution, x: Tensor, mask: Tensor) -> tuple[dist.TorchDistribution, Tensor]:
-    """The likelihood of the observed cells, and x with a value of the support where cells are missing.
-
-    Raises
-    ------
-    ValueError
-        If the cells are not independent given z, so that leaving one out is not a mask but an integral.
-    """
-    if not isinstance(fn, dist.Independent) or fn.base_dist.event_shape:
-        if bool(mask.all()):
-            return fn, x
-        raise ValueError(
-            f"the likelihood {type(fn).__name__} cannot leave missing cells out: its cells are not independent given "
-            "z. Use a likelihood that ends in .to_event(k), or fill the missing cells first"
-        )
-    base = fn.base_dist
-    inside = torch.as_tensor(_inside(base.support), dtype=x.dtype, device=x.device)
-    return base.mask(mask).to_event(fn.reinterpreted_batch_ndims), torch.where(mask, x, inside)
-
-
-def _inside(support: constraints.Constraint) -> Tensor:
-    """Some value in a scalar support, for cells that are masked out afterwards; by cell if the bounds are."""
-    low, high = (getattr(support, bound, None) for bound in ("lower_bound", "upper_bound"))
-    if low is not None and high is not None:
-        low, high = torch.as_tensor(low), torch.as_tensor(high)
-        return low if support.is_discrete else (low + high) / 2
-    if low is not None:
-        return torch.as_tensor(low) + 1
-    if high is not None:
-        return torch.as_tensor(high) - 1
-    return torch.tensor(next((v for v in (0.0, 1.0, 0.5) if bool(support.check(torch.tensor(v)).all())), 0.0))
-
-
-def _refuse_uncallable(name: str, part: Any) -> None:
-    """A Pyro distribution can be called (it draws), and so can a class: neither is a part."""
-    mend = ""
-    if isinstance(part, torch.distributions.Distribution):
-        came = f"the distribution {type(part).__name__}"
-        mend = f"; write {name}={'lambda: …' if name == 'prior' else 'a function that makes it'}"
-    elif isinstance(part, type):
-        came = f"the class {part.__name__}"
-        mend = f"; write {name}={part.__name__}(…), or a function that returns a distribution"
-    elif callable(part):
-        return
-    else:
-        came = type(part).__name__
-    raise TypeError(f"VAE: expected {name} to be callable and return a distribution, got {came}{mend}")
-
-
-def _call(name: str, call: Call, what: str, *args: Any, **keywords: Any) -> dist.TorchDistribution:
-    try:
-        fn = call(*args, **keywords)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        given = f", given {what} of shape {tuple(args[0].shape)}," if args else ""
-        raise ValueError(f"the {name}{given} raised {type(error).__name__}: {error}") from error
-    if not isinstance(fn, dist.torch_distribution.TorchDistributionMixin):
-        hint = (
-            f": use pyro.distributions.{type(fn).__name__}"
-            if isinstance(fn, torch.distributions.Distribution)
-            else ": return a distribution of pyro.distributions"
-        )
-        raise ValueError(
-            f"the {name} returned {type(fn).__module__}.{type(fn).__name__}, expected a Pyro distribution{hint}"
-        )
-    return fn
-
-
-def _expect(
-    name: str, fn: dist.TorchDistribution, batch: tuple[int, ...], event: tuple[int, ...] | None, why: str
-) -> None:
-    if tuple(fn.batch_shape) != batch or (event is not None and tuple(fn.event_shape) != event):
-        raise ValueError(_shape_message(name, fn, str(batch), f"{event} ({why})" if event is not None else None))
-
-
-def _shape_message(name: str, fn: dist.TorchDistribution, batch: str, event: str | None) -> str:
-    surplus = len(fn.batch_shape) - (0 if name == "prior" else 1)
-    if surplus > 0:
-        last = "dimension is" if surplus == 1 else f"{surplus} dimensions are"
-        mend = f"add .to_event({surplus}) so that the last {last} one event"
-    elif surplus < 0:
-        mend = "its first dimension must count the data: lower the k of .to_event(k), or add .expand([x.shape[0]])"
-    else:
-        mend = "change the sizes of the networks so that they agree"
-    return (
-        f"the {name} returned batch shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)}, expected "
-        f"batch shape {batch}" + (f" and event shape {event}" if event else "") + f"; {mend}"
-    )

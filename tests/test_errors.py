@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import pyrovae as pv
+from tests.programs import counts, gaussian, linear_vae, small_vae
 
 N, MLP = dist.Normal, pv.networks.MLP
 X = torch.rand(20, 4, generator=torch.Generator().manual_seed(1))
@@ -535,3 +536,120 @@ def test_a_context_that_a_program_does_not_take():
         ValueError, match=r"the guide could not be run .*\(2, 4\) and \(2, 3\): TypeError: guide\(\) takes 1"
     ):
         fit(pv.Program(model, guide), context=torch.zeros(20, 3))
+
+
+class TestArguments:
+    """Arguments out of range are named with what was expected, before anything is changed."""
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("lr", "0.1", "lr: expected a positive number, got '0.1'"),
+            ("lr", True, "lr: expected a positive number, got True"),
+            ("clip_norm", "a", "clip_norm: expected a positive number, got 'a'"),
+            ("epochs", 1.5, "epochs: expected a whole number of at least 1, got 1.5"),
+            ("patience", 0, "patience: expected a whole number of at least 1, got 0"),
+            ("callbacks", print, "callbacks: expected a list of functions"),
+            ("callbacks", [3], "callbacks: expected a list of functions"),
+            ("schedule", torch.optim.lr_scheduler.StepLR, "schedule: expected a function of the optimizer alone"),
+            ("schedule", "linear", 'schedule: expected "cosine", None, or a function'),
+            ("validation", (1, 2), "validation: expected data, got a tuple"),
+        ],
+    )
+    def test_of_fit(self, name, value, message) -> None:
+        with pytest.raises((ValueError, TypeError), match=message):
+            pv.fit(linear_vae(), gaussian(), progress=False, **{name: value})
+
+    def test_numpy_integers_are_taken(self) -> None:
+        import numpy as np
+
+        fit = pv.fit(linear_vae(), gaussian(), epochs=np.int64(2), progress=False)
+        assert fit.history.sizes["epoch"] == 2
+
+    def test_resume_in_a_file(self, tmp_path) -> None:
+        (tmp_path / "run").write_text("")
+        with pytest.raises(NotADirectoryError, match="expected a folder for checkpoints"):
+            pv.fit(linear_vae(), gaussian(), resume=tmp_path / "run", progress=False)
+
+    @pytest.mark.parametrize("function", [pv.posterior, pv.sample, pv.encode, pv.reconstruct])
+    def test_no_draws(self, function) -> None:
+        with pytest.raises(ValueError, match="draws: expected a whole number of at least 1, got 0"):
+            function(linear_vae(), gaussian(), draws=0)
+
+    def test_negative_predictive_draws(self) -> None:
+        with pytest.raises(ValueError, match="predictive: expected a whole number of at least 0, got -1"):
+            pv.posterior(linear_vae(), gaussian(), predictive=-1)
+
+    def test_a_class_in_the_place_of_a_program(self) -> None:
+        with pytest.raises(TypeError, match="expected a program, got the class VAE"):
+            pv.fit(pv.VAE, gaussian())
+
+
+def test_data_that_are_refused_leave_the_guide_as_it_was() -> None:
+    vae = small_vae()
+    with pytest.raises(ValueError, match="support"):
+        pv.fit(vae, counts() * 255, progress=False)
+    assert vae.parts["guide"].shift == 0
+    assert not vae.parts["guide"].adapted
+
+
+def test_lbfgs_too_refuses_a_parameter_without_gradient() -> None:
+    vae = linear_vae()
+    vae.parts["guide"].spare = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"no gradient reached the parameters .*spare"):
+        pv.fit(vae, gaussian(), optimizer=torch.optim.LBFGS, lr=1.0, progress=False)
+
+
+def test_frozen_modules_stay_frozen() -> None:
+    vae = linear_vae()
+    norm = torch.nn.BatchNorm1d(4)
+    vae.parts["guide"].network.layers.append(norm.eval().requires_grad_(False))
+    pv.fit(vae, gaussian(), epochs=2, progress=False)
+    assert norm.running_mean.eq(0).all()
+    assert not norm.training
+
+
+def test_enumerated_sites_need_an_elbo_that_sums_over_them() -> None:
+    import pyro
+    import pyro.distributions as dist
+
+    weight = torch.nn.Parameter(torch.tensor([0.0, 1.0]))
+
+    def model(x):
+        loc = pyro.param("loc", weight)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            k = pyro.sample("k", dist.Categorical(torch.ones(2)), infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Normal(z + loc[k], 1.0), obs=x[:, 0])
+
+    def guide(x):
+        slope = pyro.param("slope", torch.tensor(0.3))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(slope * x[:, 0], 0.7))
+
+    program = pv.Program(model, guide)
+    with pytest.raises(ValueError, match=r"Trace_ELBO does not sum over the sites k.*TraceEnum_ELBO"):
+        pv.fit(program, gaussian(features=1), progress=False)
+    fit = pv.fit(
+        program, gaussian(features=1), loss=pyro.infer.TraceEnum_ELBO(max_plate_nesting=1), epochs=2, progress=False
+    )
+    with pytest.raises(ValueError, match=r"'k' are enumerated and have no guide"):
+        pv.posterior(fit, gaussian(features=1))
+
+
+def test_auxiliary_sites_of_the_guide_have_no_density_to_weight_with() -> None:
+    import pyro
+    import pyro.distributions as dist
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 0])
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            u = pyro.sample("u", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Normal(u, 0.1))
+
+    with pytest.raises(ValueError, match=r"auxiliary sites 'u' are no latents of the model"):
+        pv.posterior(pv.Program(model, guide), gaussian(features=1))

@@ -89,9 +89,9 @@ def put(tree: xr.DataTree, group: str, **variables: Any) -> xr.DataTree:
 
 
 def best(tree: xr.DataTree) -> int:
-    from pyrovae.diagnostics._tree import best_chain
+    from pyrovae.diagnostics._tree import chosen
 
-    return best_chain(tree)
+    return chosen(tree, tree["posterior"].to_dataset())
 
 
 def texts(figure: Figure) -> str:

@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import config_enumerate
+from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 import pyrovae as pv
@@ -238,13 +239,13 @@ class Stateful(nn.Module):
 
     def forward(self, x):
         random.random()
-        np.random.rand()  # noqa: NPY002
+        np.random.rand()
         with pyro.plate("data", len(x)):
             pyro.sample("z", N(self.frozen(self.drop(self.norm(x)))[:, :2], 1.0).to_event(1))
 
 
 def random_state():
-    legacy = np.random.get_state()[1]  # noqa: NPY002
+    legacy = np.random.get_state()[1]
     return torch.get_rng_state().tolist(), random.getstate(), legacy.tolist()
 
 
@@ -431,6 +432,11 @@ def test_a_plate_inside_that_does_not_follow_the_data():
 
     with pytest.raises(ValueError, match=r"'colours' has length 4 whatever the length .*subsample_size=x.shape\[0\]"):
         structure(named, plate="colours")
+
+
+def test_a_guide_that_keeps_a_value_per_datum_of_its_first_call():
+    with pytest.raises(ValueError, match=r"could not be run on data of shape \(3, 3\).*AutoGuides do not"):
+        structure(model, AutoNormal(model))
 
 
 SUPPORTS = {

@@ -19,7 +19,7 @@ from torch import nn
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
-from pyrovae.vae import masked
+from pyrovae._missing import masked
 
 LATENTS, FEATURES = 2, 4
 N, D = dist.Normal, torch.float64

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["best_chain", "by_blocks", "latent_sites", "stats", "variable"]
+__all__ = ["by_blocks", "chosen", "latent_sites", "one_site", "stats", "variable"]
 
 BLOCK = 64 * 2**20  # bytes of draws held at a time
 
@@ -77,12 +77,20 @@ def by_blocks(values: xr.DataArray, reduce: Callable[[np.ndarray], Any]) -> Iter
         yield reduce(values.isel(obs_id=slice(start, start + step)).values)
 
 
-def best_chain(tree: xr.DataTree) -> int:
-    """Position of the chain that the fit chose by its bound; the first one, if the tree no longer holds that."""
-    chains = stats(tree, "log_weight")["chain"].values.tolist()
+def chosen(tree: xr.DataTree, values: xr.Dataset | xr.DataArray) -> int:
+    """The position in ``values`` of the chain that the fit chose by its bound; the first one if it was cut away.
+
+    Raises
+    ------
+    ValueError
+        If there is no dimension ``chain``.
+    """
+    if "chain" not in values.dims:
+        raise ValueError(f"expected the dimension chain, as pv.posterior makes it, got {tuple(map(str, values.dims))}")
     try:
         settings = json.loads(tree.attrs.get("settings", "null"))
     except (TypeError, json.JSONDecodeError):
         settings = None
-    label = settings.get("best_chain") if isinstance(settings, dict) else None
-    return chains.index(label) if label in chains else 0
+    best = settings.get("best_chain") if isinstance(settings, dict) else None
+    labels: list[Any] = values["chain"].values.tolist() if "chain" in values.coords else [*range(values.sizes["chain"])]
+    return labels.index(best) if best in labels else 0

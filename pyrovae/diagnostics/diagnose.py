@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pyrovae.diagnostics._tree import best_chain, latent_sites, stats
+from pyrovae.diagnostics._tree import chosen, latent_sites, stats
 from pyrovae.diagnostics.convergence import convergence
 from pyrovae.diagnostics.elbo import elbo_terms
 from pyrovae.diagnostics.evidence import log_evidence
@@ -114,7 +114,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
         Prints as a table.
     """
     log_weight = stats(tree, "log_weight")
-    chain, draws, n = best_chain(tree), log_weight.sizes["draw"], log_weight.sizes["obs_id"]
+    chain, draws, n = chosen(tree, log_weight), log_weight.sizes["draw"], log_weight.sizes["obs_id"]
     checks: list[tuple[str, Callable[[xr.DataTree, int], dict[str, Any]]]] = [
         (DESCRIBES, _evidence),
         (TIGHT, _tightness),

@@ -10,7 +10,7 @@ import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 from scipy.special import logsumexp
 
-from pyrovae.diagnostics._tree import best_chain, stats
+from pyrovae.diagnostics._tree import chosen, stats
 from pyrovae.diagnostics.reliability import pareto_k
 
 __all__ = ["elpd", "log_evidence"]
@@ -84,8 +84,8 @@ def elpd(tree: xr.DataTree, chain: int | None = None) -> ELPDDataLOO:
         ``elpd`` and its standard error ``se`` over data, ``elpd_i`` and ``pareto_k`` by ``obs_id``; ``p`` is 0, since
         no parameter was fitted to these data.
     """
-    chain = best_chain(tree) if chain is None else chain
     evidence = log_evidence(tree, k=[1])["log_evidence"]
+    chain = chosen(tree, evidence) if chain is None else chain
     if not 0 <= chain < evidence.sizes["chain"]:
         raise ValueError(f"chain: expected 0 to {evidence.sizes['chain'] - 1}, got {chain!r}")
     evidence = evidence.isel(chain=chain, drop=True)

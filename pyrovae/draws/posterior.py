@@ -12,6 +12,7 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae._numbers import at_least
 from pyrovae._rng import derive, preserved, seed_all, seeded
 from pyrovae.draws.blocks import Draws, draw, most_predictive, observe, observed_value, rows_in_memory, spans
 from pyrovae.draws.chains import Chains
@@ -80,8 +81,9 @@ def posterior(
     >>> dict(tree["posterior"].sizes)
     {'chain': 1, 'draw': 10, 'obs_id': 5, 'z_dim_0': 2}
     """
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise ValueError(f"draws: expected a whole number of at least 1, got {draws!r}")
+    at_least("draws", draws, 1)
+    if predictive is not None:
+        at_least("predictive", predictive, 0)
     sink: DiskTree | MemoryTree = MemoryTree()
     suffix = None if path is None else Path(path).suffix
     if suffix not in (None, ".zarr", ".nc"):
@@ -135,6 +137,12 @@ def refuse_undefined(structure: Structure) -> None:
         raise ValueError(
             f"the sites {names} are enumerated and have no guide: draws of them are not made yet; give the guide a "
             "site for them, or sum them out in the likelihood"
+        )
+    if structure.auxiliary:
+        names = ", ".join(f"'{n}'" for n in structure.auxiliary)
+        raise ValueError(
+            f"the guide's auxiliary sites {names} are no latents of the model: log q(z|x) is an integral over them "
+            "that a draw does not give. Sum them out in the guide, for example by a mixture"
         )
     if not structure.latents:
         raise ValueError("the program has no latent in its data plate: there is nothing to draw")

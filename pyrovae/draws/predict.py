@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from pyro import poutine
 
+from pyrovae._numbers import at_least
 from pyrovae._rng import derive, preserved, seed_all
 from pyrovae.draws.blocks import draw, observe, rows_in_memory, spans
 from pyrovae.draws.chains import Chains
@@ -38,6 +39,7 @@ def sample(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed:
     xarray.DataTree
         ``prior`` (chain, draw, …) and ``prior_predictive`` (chain, draw, …): each draw is a new datum.
     """
+    at_least("draws", draws, 1)
     chains, batches, structure, rows = _open(fit, data, context)
     with preserved(), chains.evaluation(), torch.no_grad(), pyro.validation_enabled(False):
         groups = prior_groups(chains, structure, batches, draws, rows, seed)
@@ -49,6 +51,7 @@ def sample(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed:
 
 def reconstruct(fit: Any, data: Any, *, context: Any = None, draws: int = 100, seed: int = 0) -> xr.Dataset:
     """E[x̃|x]: the mean of the likelihood, averaged over draws of q(z|x), (chain, obs_id, …) by observed site."""
+    at_least("draws", draws, 1)
     chains, batches, structure, rows = _open(fit, data, context)
     tree = MemoryTree()
     with preserved(), chains.evaluation(), torch.no_grad(), pyro.validation_enabled(False):
@@ -77,6 +80,7 @@ def reconstruct(fit: Any, data: Any, *, context: Any = None, draws: int = 100, s
 
 def encode(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed: int = 0) -> xr.Dataset:
     """Mean and standard deviation of q(z|x) over draws: ``z_mean`` and ``z_sd`` (chain, obs_id, …) by latent site."""
+    at_least("draws", draws, 1)
     chains, batches, structure, rows = _open(fit, data, context)
     tree = MemoryTree()
     with preserved(), chains.evaluation(), torch.no_grad(), pyro.validation_enabled(False):

@@ -58,5 +58,8 @@ class NetworkGuide(nn.Module):
 
     def parameters_of(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         """The network's output, (n, parameters)."""
-        out: Tensor = self._call((x - self.shift) / self.spread, context=context, mask=mask)
+        x = (x - self.shift) / self.spread
+        if mask is not None:
+            x = torch.where(mask, x, 0.0)  # the mean of the cells that are observed
+        out: Tensor = self._call(x, context=context, mask=mask)
         return out

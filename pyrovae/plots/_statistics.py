@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from pyrovae.diagnostics._tree import variable
-from pyrovae.plots._chain import chosen
+from pyrovae.diagnostics._tree import chosen, variable
 from pyrovae.plots._images import event_dims, feature_names, observed_name
 
 __all__ = ["Statistic", "statistics"]

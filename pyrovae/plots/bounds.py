@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from pyrovae.diagnostics import log_evidence
-from pyrovae.plots._chain import chosen
+from pyrovae.diagnostics._tree import chosen
 from pyrovae.plots._style import BLUE, INK, RED, number, one_axes, styled, subtitle
 
 __all__ = ["plot_bounds"]

@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pyrovae.diagnostics._tree import variable
-from pyrovae.plots._chain import chosen
+from pyrovae.diagnostics._tree import chosen, variable
 from pyrovae.plots._style import BLUE, RED, number, one_axes, styled, subtitle
 
 __all__ = ["plot_elbo"]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyrovae.diagnostics import pareto_k
-from pyrovae.plots._chain import chosen
+from pyrovae.diagnostics._tree import chosen
 from pyrovae.plots._style import BLUE, INK, number, one_axes, styled, subtitle
 
 __all__ = ["plot_khat"]

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pyrovae.diagnostics._tree import latent_sites, variable
-from pyrovae.plots._chain import chosen
+from pyrovae.diagnostics._tree import chosen, latent_sites, variable
 from pyrovae.plots._colours import Colours
 from pyrovae.plots._latents import kl_units, posterior_means
 from pyrovae.plots._style import INK, number, one_axes, styled, subtitle

@@ -7,8 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from pyrovae.diagnostics._tree import variable
-from pyrovae.plots._chain import chosen
+from pyrovae.diagnostics._tree import chosen, variable
 from pyrovae.plots._images import Scale, as_images, event_dims, feature_names, observed_name, show, value_range
 from pyrovae.plots._intervals import MOST_BARS, feature_axis, intervals
 from pyrovae.plots._style import BLUE, INK, RED, styled, subtitle

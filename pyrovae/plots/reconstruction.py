@@ -8,8 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from pyrovae.diagnostics import elbo_terms
-from pyrovae.diagnostics._tree import variable
-from pyrovae.plots._chain import chosen
+from pyrovae.diagnostics._tree import chosen, variable
 from pyrovae.plots._images import Scale, as_images, event_dims, feature_names, observed_name, show, value_range
 from pyrovae.plots._intervals import feature_axis, intervals
 from pyrovae.plots._style import BLUE, INK, number, styled

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
+from pyrovae._numbers import at_least, positive
 from pyrovae._rng import derive, preserved, seed_all, seeded
 from pyrovae.program import Program, as_program
-from pyrovae.structure import inspect_program, trace_pair
+from pyrovae.structure import evaluating, inspect_program, trace_pair, training_modes
 from pyrovae.svi.batches import Batches, prepare
 from pyrovae.svi.door import check_data, check_gradients
 from pyrovae.svi.folder import SETTINGS, RunFolderError, read_state, write_state
@@ -111,21 +113,35 @@ def fit(
     Hoffman, Blei, Wang & Paisley 2013, 1206.7051; Kingma & Welling 2013, 1312.6114, algorithm 1.
     """
     program = as_program(program)
-    _check_arguments(lr, clip_norm, epochs, batch_size, patience, restarts)
+    epochs, batch_size, restarts = (
+        at_least(name, value, 1)
+        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("restarts", restarts))
+    )
+    patience = None if patience is None else at_least("patience", patience, 1)
+    lr = positive("lr", lr)
+    clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
+    if callable(callbacks) or not all(callable(callback) for callback in callbacks):
+        raise TypeError("callbacks: expected a list of functions of an EpochEnd, such as [print]")
+    if resume is not None and Path(resume).is_file():
+        raise NotADirectoryError(f"resume: expected a folder for checkpoints, {resume} is a file")
+    if isinstance(validation, tuple):
+        raise TypeError("validation: expected data, got a tuple; with a context: pv.data.as_data(x, context=c)")
     elbo = as_elbo(Trace_ELBO() if loss is None else loss)
     batches = prepare(program, data, context)
     held_out = None if validation is None else prepare(program, validation)
     with preserved():
-        program.adapt(batches.x)
-        structure = inspect_program(program, *_first_rows(batches))
-        check_data(program, structure, batches)
-        if held_out is not None:
-            check_data(program, structure, held_out, "validation data")
+        with _buffers_kept_on_error(program):
+            program.adapt(batches.x)
+            structure = inspect_program(program, *_first_rows(batches))
+            check_data(program, structure, batches)
+            if held_out is not None:
+                check_data(program, structure, held_out, "validation data")
+            objective = Loss(elbo, program, structure, len(batches))
         run = _Run(
             program=program,
             batches=batches,
             held_out=held_out,
-            objective=Loss(elbo, program, structure, len(batches)),
+            objective=objective,
             optimizer=optimizer or torch.optim.Adam,
             lr=lr,
             schedule=schedule,
@@ -140,11 +156,8 @@ def fit(
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
         )
-        training = program.training
-        try:
+        with training_modes(program):
             return run.all()
-        finally:
-            program.train(training)
 
 
 @dataclass
@@ -229,7 +242,6 @@ class _Run:
         self._checkpoint(0, None, None, None, None, force=True)
 
     def _epoch(self, chain: int, epoch: int, optimizer: torch.optim.Optimizer, history: History, bar: Any) -> float:
-        self.program.train()
         total, size = 0.0, len(self.batches)
         order = torch.randperm(size).to(self.batches.x.device)
         for step, index in enumerate(order.split(self.batch_size)):
@@ -247,11 +259,9 @@ class _Run:
         """The bound on validation data, on the same noise each time."""
         if held_out is None:
             return None
-        self.program.eval()
         rows = min(EVALUATION_ROWS, self.objective.structure.full_size or EVALUATION_ROWS)
-        with seeded(self.seed, _VALIDATION), torch.no_grad():
+        with evaluating(self.program), seeded(self.seed, _VALIDATION), torch.no_grad():
             total = sum(self.objective.value(args) * args[0].shape[0] for _, args in held_out.blocks(rows))
-        self.program.train()
         return -total / len(held_out)
 
     def _restart(self, chain: int) -> None:
@@ -384,7 +394,10 @@ def take_step(
 
         def closure() -> float:
             torch.set_rng_state(state)
-            return gradients().item()
+            value = gradients().item()
+            if first:
+                check_gradients(objective.program)
+            return value
 
         return float(optimizer.step(closure))
     loss = gradients()
@@ -415,19 +428,6 @@ def _culprit(program: Program, args: tuple[Tensor, ...]) -> str | None:
     return None
 
 
-def _check_arguments(
-    lr: float, clip_norm: float | None, epochs: int, batch_size: int, patience: int | None, restarts: int
-) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("restarts", restarts), ("patience", patience)):
-        if value is None and name == "patience":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
-    for name, number in (("lr", lr), ("clip_norm", clip_norm)):
-        if number is not None and not (math.isfinite(number) and number > 0):
-            raise ValueError(f"{name}: expected a positive number, got {number!r}")
-
-
 def _make_optimizer(make: Callable[..., Any], parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
     if isinstance(make, torch.optim.Optimizer) or not callable(make) or "pyro" in type(make).__module__:
         raise TypeError(
@@ -449,7 +449,13 @@ def _make_scheduler(make: Any, optimizer: torch.optim.Optimizer, epochs: int) ->
         raise ValueError(
             f'schedule: expected "cosine", None, or a function of an optimizer that returns a scheduler, got {make!r}'
         )
-    return make(optimizer)
+    try:
+        return make(optimizer)
+    except TypeError as error:
+        raise TypeError(
+            "schedule: expected a function of the optimizer alone, such as "
+            f"lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=30); calling it raised: {error}"
+        ) from error
 
 
 def _step_scheduler(scheduler: Any, elbo: float) -> None:
@@ -457,6 +463,19 @@ def _step_scheduler(scheduler: Any, elbo: float) -> None:
         scheduler.step(-elbo)
     else:
         scheduler.step()
+
+
+@contextmanager
+def _buffers_kept_on_error(program: Program) -> Iterator[None]:
+    """A block that, if it fails, leaves the program's buffers as they were."""
+    before = {name: value.clone() for name, value in program.named_buffers()}
+    try:
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for name, value in program.named_buffers():
+                value.copy_(before[name])
+        raise
 
 
 def _first_rows(batches: Batches) -> tuple[Tensor, Tensor | None]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO, RenyiELBO
+from pyro.infer import ELBO, RenyiELBO, TraceEnum_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -42,6 +42,11 @@ class Loss:
             raise ValueError(
                 f"{type(elbo).__name__} takes a logarithm of mean weights per datum, which is no bound when sites "
                 f"stand outside the data plate ({', '.join(s.name for s in structure.outside)}): use Trace_ELBO"
+            )
+        if structure.enumerated and not isinstance(elbo, TraceEnum_ELBO):
+            raise ValueError(
+                f"{type(elbo).__name__} does not sum over the sites {', '.join(structure.enumerated)}, which are "
+                "enumerated and have no guide: use pyro.infer.TraceEnum_ELBO, or give the guide a site for them"
             )
         self.differentiable = _is_differentiable(elbo)
 
