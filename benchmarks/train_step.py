@@ -75,7 +75,7 @@ def ours(features: int, hidden: int, latents: int) -> Callable[[Tensor], None]:
     x = torch.zeros(4, features)
     loss = Loss(Trace_ELBO(), vae, inspect_program(vae, x, None), 1000)
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)
-    from pyrovae.svi.fit import take_step
+    from pyrovae.svi.step import take_step
 
     def step(x: Tensor) -> None:
         with vae.scope(), quiet():

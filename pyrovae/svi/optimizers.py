@@ -1,0 +1,63 @@
+"""Optimisers and schedules as `fit` takes them, and their state as a run folder keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["load_optimizer", "make_optimizer", "make_scheduler", "scheduler_state", "step_scheduler"]
+
+
+def make_optimizer(make: Callable[..., Any], parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
+    """``make(parameters, lr=lr)``; Adam in its fused form."""
+    came = f"{type(make).__module__}.{type(make).__name__}"
+    if not callable(make) or came.startswith("pyro.") or getattr(make, "__module__", "").startswith("pyro."):
+        raise TypeError(
+            "optimizer: expected a class of torch.optim or functools.partial of one, which is called as "
+            f"optimizer(parameters, lr=lr); got an instance of {came}"
+        )
+    if make is torch.optim.Adam and all(p.is_floating_point() for p in parameters):
+        return torch.optim.Adam(parameters, lr=lr, fused=True)
+    optimizer: torch.optim.Optimizer = make(parameters, lr=lr)
+    return optimizer
+
+
+def make_scheduler(make: Any, optimizer: torch.optim.Optimizer, epochs: int) -> Any:
+    """The schedule of an optimiser: "cosine", None or the user's."""
+    if make is None:
+        return None
+    if make == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    if not callable(make):
+        raise ValueError(
+            f'schedule: expected "cosine", None, or a function of an optimizer that returns a scheduler, got {make!r}'
+        )
+    try:
+        return make(optimizer)
+    except TypeError as error:
+        raise TypeError(
+            "schedule: expected a function of the optimizer alone, such as "
+            f"lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=30); calling it raised: {error}"
+        ) from error
+
+
+def step_scheduler(scheduler: Any, elbo: float) -> None:
+    """After an epoch."""
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        scheduler.step(-elbo)
+    else:
+        scheduler.step()
+
+
+def scheduler_state(state: dict[str, Any]) -> dict[str, Any]:
+    """A scheduler's state without the functions in it."""
+    return {k: v for k, v in state.items() if isinstance(v, (int, float, str, bool, list, tuple, dict, type(None)))}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take up a state read from a run folder, whose lists were tuples."""
+    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in state["param_groups"]]
+    optimizer.load_state_dict({"state": {int(k): v for k, v in state["state"].items()}, "param_groups": groups})

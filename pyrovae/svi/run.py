@@ -1,0 +1,251 @@
+"""The one training loop: chains of epochs of steps, with validation, callbacks and checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae._rng import derive, seed_all, seeded
+from pyrovae.program import Program
+from pyrovae.structure import evaluating, trace_pair
+from pyrovae.svi.batches import Batches
+from pyrovae.svi.folder import SETTINGS, RunFolderError, read_state, write_state
+from pyrovae.svi.history import History, to_dataset, versions
+from pyrovae.svi.loss import Loss, quiet
+from pyrovae.svi.optimizers import (
+    load_optimizer,
+    make_optimizer,
+    make_scheduler,
+    scheduler_state,
+    step_scheduler,
+)
+from pyrovae.svi.progress import progress_bar
+from pyrovae.svi.result import EpochEnd, Fit, NonFiniteError
+from pyrovae.svi.step import culprit, take_step
+
+__all__ = ["Run"]
+
+EVALUATION_ROWS = 2048
+_INITIAL, _VALIDATION = 2**31, 2**31 + 1  # streams beside the epochs'
+
+
+@dataclass
+class Run:
+    """One call of `fit`: its arguments, and the chains so far."""
+
+    program: Program
+    batches: Batches
+    held_out: Batches | None
+    objective: Loss
+    optimizer: Callable[..., torch.optim.Optimizer]
+    lr: float
+    schedule: str | Callable[[torch.optim.Optimizer], Any] | None
+    clip_norm: float | None
+    epochs: int
+    batch_size: int
+    patience: int | None
+    seed: int
+    restarts: int
+    callbacks: tuple[Callable[[EpochEnd], Any], ...]
+    folder: Path | None
+    checkpoint_seconds: float
+    progress: bool
+    initial: dict[str, Tensor] = field(default_factory=dict)
+    finished: list[dict[str, Tensor]] = field(default_factory=list)
+    histories: list[History] = field(default_factory=list)
+    last_checkpoint: float = field(default_factory=time.monotonic)
+
+    def all(self) -> Fit:
+        """Every chain, from the start or from the checkpoint."""
+        self.initial = _copy(self.program.weights())
+        pending = self._read_checkpoint()
+        steps = math.ceil(len(self.batches) / self.batch_size)
+        with progress_bar(self.progress, self.restarts, self.epochs, steps) as bar:
+            for chain in range(len(self.finished), self.restarts):
+                self._chain(chain, pending, bar)
+                pending = None
+        return self._result()
+
+    def _chain(self, chain: int, pending: dict[str, Any] | None, bar: Any) -> None:
+        if chain and pending is None:
+            self._restart(chain)
+        with self.program.scope(), quiet():
+            parameters = [p for p in self.program.parameters() if p.requires_grad]
+            if not parameters:
+                raise ValueError("the program has no parameters to train; pv.posterior takes it as it is")
+            optimizer = make_optimizer(self.optimizer, parameters, self.lr)
+            scheduler = make_scheduler(self.schedule, optimizer, self.epochs)
+            history, start = History(), 0
+            best: dict[str, Tensor] | None = None
+            if pending is not None:
+                self.program.load_weights(pending["weights"])
+                load_optimizer(optimizer, pending["optimizer"])
+                if scheduler is not None:
+                    scheduler.load_state_dict(pending["scheduler"])
+                history, start, best = History.from_state(pending["history"]), pending["epoch"], pending["best"]
+            self.histories.append(history)
+            bar.start(chain, start)
+            for epoch in range(start, self.epochs):
+                if history.stopped:
+                    break
+                began = time.perf_counter()
+                seed_all(derive(self.seed, chain, epoch))
+                value = self._epoch(chain, epoch, optimizer, history, bar)
+                held_out = self._validate(self.held_out)
+                rate = optimizer.param_groups[0]["lr"]
+                history.add(value, held_out, float(rate), time.perf_counter() - began)
+                if scheduler is not None:
+                    step_scheduler(scheduler, value if held_out is None else held_out)
+                if self.patience is not None and history.is_best():
+                    best = _copy(self.program.weights())
+                bar.epoch(epoch, value, held_out)
+                end = EpochEnd(self.program, chain, epoch, self.epochs, value, held_out, float(rate))
+                answers = [callback(end) for callback in self.callbacks]
+                history.stopped = any(answer is True for answer in answers) or (
+                    self.patience is not None and history.since_best() >= self.patience
+                )
+                self._checkpoint(epoch + 1, optimizer, scheduler, history, best)
+            if best is not None:
+                self.program.load_weights(best)
+            self.finished.append(_copy(self.program.weights()))
+        self._checkpoint(0, None, None, None, None, force=True)
+
+    def _epoch(self, chain: int, epoch: int, optimizer: torch.optim.Optimizer, history: History, bar: Any) -> float:
+        total, size = 0.0, len(self.batches)
+        order = torch.randperm(size).to(self.batches.x.device)
+        for step, index in enumerate(order.split(self.batch_size)):
+            args = self.batches.take(index)
+            state = torch.get_rng_state()
+            value = take_step(self.objective, args, optimizer, self.clip_norm, first=not history.steps)
+            if not math.isfinite(value):
+                raise self._non_finite(chain, epoch, step, args, state)
+            history.steps.append(-value)
+            total += -value * len(index) / size
+            bar.step()
+        return total
+
+    def _validate(self, held_out: Batches | None) -> float | None:
+        """The bound on validation data, on the same noise each time."""
+        if held_out is None:
+            return None
+        rows = min(EVALUATION_ROWS, self.objective.structure.full_size or EVALUATION_ROWS)
+        with evaluating(self.program), seeded(self.seed, _VALIDATION), torch.no_grad():
+            total = sum(self.objective.value(args) * args[0].shape[0] for _, args in held_out.blocks(rows))
+        return -total / len(held_out)
+
+    def _restart(self, chain: int) -> None:
+        """New initial weights, drawn from this chain's own stream."""
+        self.program.load_weights(self.initial)
+        with seeded(self.seed, _INITIAL, chain):
+            changed = self.program.reset_parameters()
+            if not changed:
+                raise ValueError(
+                    f"restarts={self.restarts} needs independent initial weights, and no module of the program has a "
+                    "reset_parameters() that draws new ones: give your modules one, or fit once per program"
+                )
+            with self.program.scope(), torch.no_grad():
+                trace_pair(self.program, self.batches.take(slice(0, 2)))
+
+    def _result(self) -> Fit:
+        history = to_dataset(self.histories)
+        which = "elbo_validation" if self.held_out is not None else "elbo"
+        last = [h.final(which) for h in self.histories]
+        chains = [*self.finished] or [_copy(self.program.weights())]
+        best = max(range(len(chains)), key=lambda c: last[c])
+        self.program.load_weights(chains[best])
+        settings = {**self._settings(), "best_chain": best, "versions": versions()}
+        return Fit(self.program, history, settings, chains)
+
+    def _settings(self) -> dict[str, Any]:
+        """What must agree between an interrupted run and the one that goes on with it."""
+        return {
+            "program": type(self.program).__name__,
+            "loss": type(self.objective.elbo).__name__,
+            "optimizer": getattr(self.optimizer, "__name__", repr(self.optimizer)),
+            "lr": self.lr,
+            "schedule": getattr(self.schedule, "__name__", str(self.schedule)),
+            "epochs": self.epochs,
+            "clip_norm": self.clip_norm,
+            "batch_size": self.batch_size,
+            "patience": self.patience,
+            "seed": self.seed,
+            "restarts": self.restarts,
+            "data": self.batches.data.name,
+            "n": len(self.batches),
+            "event_shape": list(self.batches.x.shape[1:]),
+            "data_sum": float(torch.nan_to_num(self.batches.x.double()).sum()),
+            "n_validation": 0 if self.held_out is None else len(self.held_out),
+        }
+
+    def _checkpoint(
+        self, epoch: int, optimizer: Any, scheduler: Any, history: History | None, best: Any, *, force: bool = False
+    ) -> None:
+        if self.folder is None or not (force or time.monotonic() - self.last_checkpoint >= self.checkpoint_seconds):
+            return
+        pending = None
+        if history is not None:
+            pending = {
+                "epoch": epoch,
+                "weights": dict(self.program.weights()),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": None if scheduler is None else scheduler_state(scheduler.state_dict()),
+                "history": history.state(),
+                "best": best,
+            }
+        write_state(
+            self.folder / "checkpoint",
+            {
+                "settings": self._settings(),
+                "initial": self.initial,
+                "finished": self.finished,
+                "histories": [h.state() for h in self.histories[: len(self.finished)]],
+                "pending": pending,
+            },
+        )
+        self.last_checkpoint = time.monotonic()
+
+    def _read_checkpoint(self) -> dict[str, Any] | None:
+        if self.folder is None or not (self.folder / "checkpoint" / SETTINGS).exists():
+            return None
+        state = read_state(self.folder / "checkpoint")
+        ours, theirs = self._settings(), state["settings"]
+        other = [f"{k}: {theirs.get(k)!r} then, {v!r} now" for k, v in ours.items() if theirs.get(k) != v]
+        if other:
+            raise RunFolderError(
+                f"{self.folder} holds a checkpoint of a run with other settings ({'; '.join(other)}): use the same "
+                "settings, or another folder"
+            )
+        self.initial, self.finished = state["initial"], state["finished"]
+        self.histories = [History.from_state(h) for h in state["histories"]]
+        if self.finished:
+            self.program.load_weights(self.finished[-1])
+        pending: dict[str, Any] | None = state["pending"]
+        return pending
+
+    def _non_finite(self, chain: int, epoch: int, step: int, args: tuple[Tensor, ...], state: Tensor) -> NonFiniteError:
+        """Name the site or the parameter that is not finite, on the noise of the failed step."""
+        torch.set_rng_state(state)
+        blamed = culprit(self.program, args)
+        chains = len(self.finished)
+        self.finished.append(_copy(self.program.weights()))
+        if not self.histories[chains].epochs:
+            self.histories[chains].add(math.nan, None, self.lr, 0.0)
+        partial = self._result()
+        self.program.load_weights(self.finished[chains])
+        where = f"epoch {epoch + 1}, step {step + 1}" + (f", chain {chain + 1}" if self.restarts > 1 else "")
+        return NonFiniteError(
+            f"the loss stopped being finite at {where}: {blamed}. The program keeps its last finite weights. Lower "
+            "lr, clip the gradient (clip_norm=1.0), or rescale the data",
+            partial,
+        )
+
+
+def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in weights.items()}

@@ -1,0 +1,78 @@
+"""One step of the optimiser, and what to blame when it is not finite."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae.program import Program
+from pyrovae.svi.door import check_gradients
+from pyrovae.svi.loss import Loss
+
+__all__ = ["culprit", "take_step"]
+
+
+def take_step(
+    objective: Loss,
+    args: tuple[Tensor, ...],
+    optimizer: torch.optim.Optimizer,
+    clip_norm: float | None,
+    *,
+    first: bool = False,
+) -> float:
+    """One step of the optimiser; returns the loss, and takes no step if it or its gradient is not finite."""
+
+    def gradients() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        return objective.gradients(args)
+
+    if isinstance(optimizer, torch.optim.LBFGS):  # evaluates the loss several times: on the same noise
+        state = torch.get_rng_state()
+
+        def closure() -> float:
+            torch.set_rng_state(state)
+            value = gradients().item()
+            if first:
+                check_gradients(objective.program)
+            return value
+
+        return float(optimizer.step(closure))
+    loss = gradients()
+    if first:
+        check_gradients(objective.program)
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    value = float(loss + 0 * norm)
+    if math.isfinite(value):
+        if clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+        optimizer.step()
+    return value
+
+
+def culprit(program: Program, args: tuple[Tensor, ...]) -> str:
+    """Which site's value or density is not finite, on the noise that the random state gives, or which gradient."""
+    with torch.no_grad():
+        site = _site(program, args)
+    if site is not None:
+        return site
+    bad = [n for n, p in program.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    return f"every site is finite, the gradient of {', '.join(bad[:3]) or 'the loss'} is not"
+
+
+def _site(program: Program, args: tuple[Tensor, ...]) -> str | None:
+    try:
+        guide = poutine.trace(program.guide).get_trace(*args)
+        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
+        for role, trace in (("guide", guide), ("model", model)):
+            for name, site in trace.nodes.items():
+                if site["type"] == "sample":
+                    for what, value in (("value", site["value"]), ("log density", site["fn"].log_prob(site["value"]))):
+                        if not value.isfinite().all():
+                            return f"the {what} of site '{name}' in the {role} is {value[~value.isfinite()][0]:g}"
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+    return None
