@@ -16,7 +16,19 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.contrib.gp.kernels import RBF
+from pyro.infer import (
+    JitTrace_ELBO,
+    JitTraceMeanField_ELBO,
+    RenyiELBO,
+    ReweightedWakeSleep,
+    Trace_ELBO,
+    Trace_MMD,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+    TraceTailAdaptive_ELBO,
+)
 
 import pyrovae as pv
 from pyrovae.structure import inspect_program
@@ -296,7 +308,12 @@ class TestOptions:
             Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1),
             TraceMeanField_ELBO,
             TraceGraph_ELBO(),
+            TraceEnum_ELBO(max_plate_nesting=1),
             RenyiELBO(alpha=0.5, num_particles=2),
+            ReweightedWakeSleep(num_particles=3, max_plate_nesting=1),
+            JitTrace_ELBO(ignore_jit_warnings=True),
+            JitTraceMeanField_ELBO(ignore_jit_warnings=True),
+            Trace_MMD(RBF(2), num_particles=2, vectorize_particles=True, max_plate_nesting=1),
         ],
         ids=lambda loss: getattr(loss, "__name__", type(loss).__name__),
     )
@@ -305,6 +322,31 @@ class TestOptions:
         fit = pv.fit(linear_vae(), gaussian(), loss=loss, epochs=20, lr=1e-2, progress=False)
         elbo = fit.history["elbo"].values[0]
         assert elbo[-1] > elbo[0] + 0.5
+
+    def test_what_a_loss_cannot_do_is_said(self) -> None:
+        with pytest.raises(ValueError, match=r"Jit.*choose a batch_size that divides 200"):
+            pv.fit(linear_vae(), gaussian(), loss=JitTrace_ELBO(), batch_size=64, progress=False)
+        with pytest.raises(ValueError, match=r"infinite loss by design.*RenyiELBO"):
+            pv.fit(linear_vae(), gaussian(), loss=TraceTailAdaptive_ELBO(num_particles=4), progress=False)
+
+    def test_a_parameter_that_comes_late_is_named(self) -> None:
+        calls = []
+
+        def model(x):
+            calls.append(1)
+            loc = pyro.param("loc", torch.tensor(0.0))
+            if len(calls) > 12:
+                loc = loc + pyro.param("late", torch.tensor(0.0))
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(loc, 1.0))
+                pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 0])
+
+        def guide(x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(pyro.param("a", torch.tensor(0.1)) * x[:, 0], 0.7))
+
+        with pytest.raises(ValueError, match="late first appeared in training"):
+            pv.fit(pv.Program(model, guide), gaussian(features=1), epochs=10, progress=False)
 
     def test_lbfgs_on_the_whole_data(self) -> None:
         torch.manual_seed(0)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO, RenyiELBO, TraceEnum_ELBO
+from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceEnum_ELBO, TraceTailAdaptive_ELBO
 from pyro.poutine.messenger import Messenger
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrovae.program import Program
 from pyrovae.structure import Structure
@@ -48,21 +48,29 @@ class Loss:
                 f"{type(elbo).__name__} does not sum over the sites {', '.join(structure.enumerated)}, which are "
                 "enumerated and have no guide: use pyro.infer.TraceEnum_ELBO, or give the guide a site for them"
             )
-        self.differentiable = _is_differentiable(elbo)
+        if isinstance(elbo, TraceTailAdaptive_ELBO):
+            raise ValueError(
+                "TraceTailAdaptive_ELBO reports an infinite loss by design, so that a run could be neither checked nor "
+                "stopped: use pyro.infer.RenyiELBO(alpha=…), another objective between mass covering and mode seeking"
+            )
+        self.recorded = type(elbo).__name__.startswith("Jit")
+        self.differentiable = _is_differentiable(elbo) and not self.recorded
+        self.model = program.model
+        self.guide = program.guide if self.differentiable else _with_params(program)
 
     def gradients(self, args: tuple[Tensor, ...]) -> Tensor:
         """The loss of a batch, detached; its gradients are added to the parameters' ``.grad``."""
         size = args[0].shape[0]
         with self._weights(size):
             if self.differentiable:
-                loss: Tensor = self.elbo.differentiable_loss(self.program.model, self.program.guide, *args)
+                loss: Tensor = self.elbo.differentiable_loss(self.model, self.guide, *args)
                 if not isinstance(loss, Tensor):
                     return torch.tensor(float(loss) / size)
                 loss = loss / size
                 if loss.requires_grad:
                     loss.backward()
                 return loss.detach()
-            value = self.elbo.loss_and_grads(self.program.model, _with_params(self.program), *args)
+            value = _first(self.elbo.loss_and_grads(self.model, self.guide, *args))
         for parameter in self.program.parameters():
             if parameter.grad is not None:
                 parameter.grad /= size
@@ -72,7 +80,7 @@ class Loss:
         """The loss of a batch without gradient."""
         size = args[0].shape[0]
         with self._weights(size), torch.no_grad():
-            return float(self.elbo.loss(self.program.model, self.program.guide, *args)) / size
+            return float(_first(self.elbo.loss(self.model, self.program.guide, *args))) / size
 
     @contextmanager
     def _weights(self, size: int) -> Iterator[None]:
@@ -119,17 +127,25 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def _first(loss: Any) -> Any:
+    """The bound, of the estimators that report one loss for the model and one for the guide (wake and sleep)."""
+    return loss[0] if isinstance(loss, tuple) else loss
+
+
 def _is_differentiable(elbo: ELBO) -> bool:
     method = getattr(elbo, "differentiable_loss", None)
-    return method is not None and "NotImplementedError" not in inspect.getsource(method)
+    if method is None or isinstance(elbo, ReweightedWakeSleep):
+        return False
+    return "NotImplementedError" not in inspect.getsource(method)
 
 
 def _with_params(program: Program) -> Callable[..., Any]:
-    """The guide with one parameter statement, without which Pyro's ``loss_and_grads`` computes no gradient."""
-    name, parameter = next((n, p) for n, p in program.named_parameters() if p.requires_grad)
+    """The guide with parameter statements, without which ``loss_and_grads`` and the Jit losses find no parameters."""
 
     def guide(*args: Any) -> Any:
-        pyro.param(name, parameter)
+        for name, parameter in program.named_parameters():
+            if parameter.requires_grad and isinstance(parameter, nn.Parameter):
+                pyro.param(f"declared.{name}", parameter)
         return program.guide(*args)
 
     return guide

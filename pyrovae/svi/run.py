@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
+from pyro.infer import Trace_MMD
 from torch import Tensor
 
 from pyrovae._rng import derive, seed_all, seeded
@@ -90,6 +92,7 @@ class Run:
                 if scheduler is not None:
                     scheduler.load_state_dict(pending["scheduler"])
                 history, start, best = History.from_state(pending["history"]), pending["epoch"], pending["best"]
+            known = set(pyro.get_param_store().keys())
             self.histories.append(history)
             bar.start(chain, start)
             for epoch in range(start, self.epochs):
@@ -112,10 +115,23 @@ class Run:
                     self.patience is not None and history.since_best() >= self.patience
                 )
                 self._checkpoint(epoch + 1, optimizer, scheduler, history, best)
+            self._refuse_late(known)
             if best is not None:
                 self.program.load_weights(best)
             self.finished.append(_copy(self.program.weights()))
         self._checkpoint(0, None, None, None, None, force=True)
+
+    def _refuse_late(self, known: set[str]) -> None:
+        """Parameters that a loss brings (a kernel's) are not the program's; the program's own must not come late."""
+        store = pyro.get_param_store()
+        late = sorted(set(store.keys()) - known - {f"declared.{n}" for n, _ in self.program.named_parameters()})
+        if late and not isinstance(self.objective.elbo, Trace_MMD):
+            raise ValueError(
+                f"the parameters {', '.join(late)} first appeared in training, after the optimiser had been made, and "
+                "were not trained: declare them (pyro.param) on every path through the program"
+            )
+        for name in set(store.keys()) - known:
+            del store[name]
 
     def _epoch(self, chain: int, epoch: int, optimizer: torch.optim.Optimizer, history: History, bar: Any) -> float:
         total, size = 0.0, len(self.batches)
