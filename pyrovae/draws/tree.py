@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyrovae.data import Data
 
-FLUSH = 64 * 2**20
+FLUSH = 16 * 2**20
 
 __all__ = ["DiskTree", "MemoryTree", "dataset", "site_dims", "write_netcdf"]
 

@@ -130,8 +130,8 @@ def fit(
             objective = Loss(elbo, program, structure, len(batches))
             if objective.recorded and len(batches) % min(batch_size, len(batches)):
                 raise ValueError(
-                    f"{type(elbo).__name__} records the shapes of its first batch, and the last of {len(batches)} data would "
-                    f"be smaller: choose a batch_size that divides {len(batches)}, or a loss without Jit"
+                    f"{type(elbo).__name__} records the shapes of its first batch, and the last of {len(batches)} data "
+                    f"would be smaller: choose a batch_size that divides {len(batches)}, or a loss without Jit"
                 )
         run = Run(
             program=program,
