@@ -4,26 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import pyro.util
 import torch
 
-__all__ = ["derive", "preserved", "seed_all", "seeded"]
+from pyrovae._numbers import at_least
+
+__all__ = ["Stream", "derive", "preserved", "seed_all", "seeded"]
 
 
-def derive(seed: int, *stream: int) -> int:
-    """A 63-bit seed for a stream, independent of the seeds of all other streams.
+class Stream(IntEnum):
+    """What a stream of random numbers is for: the first word of its key."""
+
+    CHECK = 1
+    INITIAL = 2
+    EPOCH = 3
+    VALIDATION = 4
+    DATA = 5
+    POSTERIOR = 6
+    PRIOR = 7
+    RECONSTRUCTION = 8
+    CODES = 9
+
+
+def derive(seed: int, stream: Stream, *key: int) -> int:
+    """A 63-bit seed for one stream and key, independent of the seeds of all others.
 
     Examples
     --------
-    >>> derive(0, 1) == derive(0, 1), derive(0, 1) == derive(0, 2)
+    >>> derive(0, Stream.EPOCH, 1) == derive(0, Stream.EPOCH, 1), derive(0, Stream.EPOCH) == derive(0, Stream.EPOCH, 0)
     (True, False)
     """
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed: expected a whole number of at least 0, got {seed!r}")
-    words = np.random.SeedSequence([int(seed), *stream]).generate_state(2, np.uint32)
+    seed = at_least("seed", seed, 0)
+    # the length comes first: numpy fills entropy up with zeros, so that [1] and [1, 0] would be the same
+    words = np.random.SeedSequence([1 + len(key), stream, *key, seed]).generate_state(2, np.uint32)
     return (int(words[0]) << 31) ^ int(words[1])
 
 
@@ -50,8 +67,8 @@ def preserved() -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int, *stream: int) -> Iterator[None]:
-    """A block whose draws depend on ``seed`` and ``stream`` alone and leave no trace outside."""
+def seeded(seed: int, stream: Stream, *key: int) -> Iterator[None]:
+    """A block whose draws depend on these numbers alone and leave no trace outside."""
     with preserved():
-        seed_all(derive(seed, *stream))
+        seed_all(derive(seed, stream, *key))
         yield

@@ -180,21 +180,20 @@ class Program(PyroModule):
         return not self._store["params"]
 
     def reset_parameters(self) -> list[str]:
-        """Draw new initial values for an independent restart, and name the parameters that could be reset.
+        """Draw new initial values for an independent restart, and name the parameters that nothing could reset.
 
         Modules with a ``reset_parameters`` of their own are asked; parameters of ``pyro.param`` are made anew by
         their statements when the program next runs.
         """
-        before = {name: value.detach().clone() for name, value in self.named_parameters()}
+        modules = {id(p) for _, p in super().named_parameters()}
+        kept = set(modules)
         for module in self.modules():
             if module is not self and callable(getattr(module, "reset_parameters", None)):
                 module.reset_parameters()
-        modules = {id(p) for p in nn.Module.parameters(self)}
-        remade = [name for name, p in self._store["params"].items() if id(p) not in modules]
-        for name in remade:
+                kept -= {id(p) for p in module.parameters()}
+        for name in [name for name, p in self._store["params"].items() if id(p) not in modules]:
             del self._store["params"][name], self._store["constraints"][name]
-        changed = [n for n, p in self.named_parameters() if not torch.equal(p.detach(), before[n])]
-        return [*changed, *remade]
+        return [name for name, p in self.named_parameters() if id(p) in kept and p.requires_grad]
 
     def __repr__(self) -> str:
         model, guide = (getattr(f, "__name__", type(f).__name__) for f in self._functions)

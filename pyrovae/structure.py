@@ -15,7 +15,7 @@ from pyro.distributions.util import broadcast_shape
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae._rng import seeded
+from pyrovae._rng import Stream, seeded
 from pyrovae.program import Program
 
 __all__ = ["Site", "Structure", "evaluating", "inspect_program", "prune", "trace_pair", "training_modes", "try_pair"]
@@ -28,13 +28,29 @@ UNTOLD = (
 
 @dataclass(frozen=True)
 class Site:
-    """A sample site: name, shape of one event (without plates), support, and the data plate's dimension or None."""
+    """A sample site.
+
+    ``event_shape`` is the shape of one datum: inner plates, then the distribution's event of ``event_dim`` dimensions;
+    ``plate_dim`` the batch dimension of the data plate, None outside it; ``layout`` the batch shape without it.
+    """
 
     name: str
     event_shape: tuple[int, ...]
     event_dim: int
     support: Any
     plate_dim: int | None
+    layout: tuple[int, ...]
+
+    def to_front(self, value: Tensor) -> Tensor:
+        """The site's values with the data first: (rows, *event_shape)."""
+        value = value.movedim((self.plate_dim or -1) - self.event_dim, 0)
+        return value.reshape(value.shape[0], *self.event_shape)
+
+    def to_plate(self, value: Tensor) -> Tensor:
+        """Values (rows, *event_shape) as the program has them."""
+        event = self.event_shape[len(self.event_shape) - self.event_dim :]
+        value = value.reshape(value.shape[0], *self.layout, *event)
+        return value.movedim(0, (self.plate_dim or -1) - self.event_dim)
 
 
 @dataclass(frozen=True)
@@ -140,7 +156,7 @@ def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Stru
     missing = torch.isnan(x).nonzero()
     if getattr(program, "takes_mask", None) is False and len(missing):
         raise ValueError(f"the data hold NaN (first: at index {tuple(missing[0].tolist())}), {UNTOLD}")
-    with seeded(0), program.scope(), torch.no_grad(), pyro.validation_enabled(True), evaluating(program):
+    with seeded(0, Stream.CHECK), program.scope(), torch.no_grad(), pyro.validation_enabled(True), evaluating(program):
         program.check(*_rows(x, context, 2))
         try:
             traces = {n: try_pair(program, _given(*_rows(x, context, n))) for n in (2, 3)}
@@ -155,12 +171,16 @@ def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Stru
     enumerated = tuple(n for n in latents if n not in guide and latents[n]["infer"].get("enumerate"))
     _check_cover(latents, guide, model, enumerated)
     _check_place(plate, latents, guide)
-    with seeded(1), torch.no_grad():
+    with seeded(1, Stream.CHECK), torch.no_grad():
         for name in latents:
             if name in guide:
                 _check_reach(name, latents[name]["fn"], guide.nodes[name]["fn"])
     sites = {n: _site(s, plate) for n, s in model.nodes.items() if s["type"] == "sample"}
-    observed = tuple(s for n, s in sites.items() if model.nodes[n]["is_observed"])
+    observed = tuple(
+        s
+        for n, s in sites.items()
+        if model.nodes[n]["is_observed"] and not model.nodes[n]["infer"].get("_deterministic")
+    )
     inside = tuple(s for s in observed if s.plate_dim is not None)
     if not inside:
         raise ValueError(
@@ -343,4 +363,5 @@ def _site(site: Any, plate: str) -> Site:
         event_dim=len(fn.event_shape),
         support=fn.support,
         plate_dim=frames.get(plate),
+        layout=tuple(size for d, size in enumerate(batch, -len(batch)) if d != frames.get(plate)),
     )

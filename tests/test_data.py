@@ -1094,3 +1094,29 @@ def test_importing_is_light():
     folder = os.path.dirname(os.path.dirname(_images.__file__))
     run = subprocess.run([sys.executable, "-c", prelude + code, folder], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+class TestColumns:
+    @pytest.fixture
+    def path(self, tmp_path):
+        path = tmp_path / "table.csv"
+        pd.DataFrame({"height": [1.0, 2.0], "weight": [3.0, 4.0], "name": ["a", "b"], "label": [0, 1]}).to_csv(
+            path, index=False
+        )
+        return path
+
+    def test_some_columns_in_the_order_asked_for(self, path):
+        data = load(str(path), columns=["weight", "height"])
+        assert data.x.tolist() == [[3.0, 1.0], [4.0, 2.0]]
+        assert data.coords["column"][1].tolist() == ["weight", "height"]
+        assert data.labels.tolist() == [0, 1]
+
+    def test_an_unknown_column_is_named_with_the_nearest(self, path):
+        with pytest.raises(ValueError, match=r"no column 'hight' \(did you mean 'height'\?\): expected some of height"):
+            load(str(path), columns=["hight"])
+
+    def test_only_tables_have_columns(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.zeros((3, 2)))
+        for name in (str(tmp_path / "x.npy"), "digits"):
+            with pytest.raises(ValueError, match=r"columns can be chosen of \.csv and \.parquet files only"):
+                load(name, columns=["a"])

@@ -118,7 +118,7 @@ def test_constant_and_infinite_weights(rng) -> None:
 
 
 def test_too_few_draws_for_k() -> None:
-    with pytest.raises(ValueError, match="at least 25 draws per datum, got 10: raise draws="):
+    with pytest.raises(ValueError, match="at least 30 draws per datum, got 10: raise draws="):
         pv.diagnostics.pareto_k(make_tree(np.zeros((1, 10, 2))))
 
 
@@ -220,7 +220,7 @@ class TestDiagnose:
         table = found.table.set_index("question")
         assert table.loc["Has training converged?", "verdict"] == "not available"
         assert "no group 'optimization'" in table.loc["Has training converged?", "action"]
-        assert "at least 25 draws" in table.loc["Is q(z|x) usable for each datum?", "action"]
+        assert "at least 30 draws" in table.loc["Is q(z|x) usable for each datum?", "action"]
 
     def test_the_table_aligns_and_is_html(self, rng) -> None:
         found = pv.diagnose(make_tree(rng.normal(size=(1, 100, 10)), rng.normal(size=(1, 100, 10, 2))))
@@ -265,3 +265,31 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"site: expected one of \['z', 'u'\], got None"):
             pv.diagnostics.active_units(tree)
         assert pv.diagnostics.active_units(tree, site="u")["variance"].dims == ("chain",)
+
+
+def test_a_tail_of_equal_weights_is_bounded_and_spoils_no_other_datum(rng) -> None:
+    log_weight = rng.normal(size=(1, 400, 3))
+    log_weight[0, :, 1] = np.where(np.arange(400) % 2, -3.0, -np.inf)
+    found = pv.diagnostics.pareto_k(make_tree(log_weight))["pareto_k"].values[0]
+    assert found[1] == 0
+    assert np.isfinite(found).all()
+
+
+def test_thirty_good_draws_have_a_finite_k(rng) -> None:
+    found = pv.diagnostics.pareto_k(make_tree(0.3 * rng.normal(size=(1, 30, 200))))
+    assert np.isfinite(found["pareto_k"]).all()
+
+
+def test_activity_is_relative_to_the_prior(rng) -> None:
+    """The same posterior in units 20 times smaller has the same verdict."""
+    n = 2000
+    z = 0.05 * (rng.normal(size=(1, 1, n, 2)) + 0.1 * rng.normal(size=(1, 40, n, 2)))
+    tree = make_tree(np.zeros((1, 40, n)), z)
+    assert not pv.diagnostics.active_units(tree)["active"].any()
+    tree["prior"] = xr.DataTree(xr.Dataset({"z": (("chain", "draw", "z_dim_0"), 0.05 * rng.normal(size=(1, 1000, 2)))}))
+    assert pv.diagnostics.active_units(tree)["active"].all()
+
+
+def test_activity_needs_two_draws() -> None:
+    with pytest.raises(pv.diagnostics.NotAvailable, match="at least two draws"):
+        pv.diagnostics.active_units(make_tree(np.zeros((1, 1, 4))))

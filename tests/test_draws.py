@@ -298,3 +298,119 @@ def _best(tree: xr.DataTree) -> int:
     import json
 
     return json.loads(tree.attrs["settings"])["best_chain"]
+
+
+class TestAsBefore:
+    """Drawing changes nothing in the program, and checks the data as fitting does."""
+
+    @pytest.mark.parametrize("function", [pv.posterior, pv.encode, pv.reconstruct, pv.sample])
+    def test_frozen_modules_stay_frozen(self, function) -> None:
+        vae = linear_vae()
+        norm = torch.nn.BatchNorm1d(4).eval()
+        vae.parts["guide"].network.layers.append(norm)
+        function(vae, gaussian(5), draws=2)
+        assert vae.training
+        assert not norm.training
+
+    @pytest.mark.parametrize("function", [pv.posterior, pv.encode, pv.reconstruct, pv.sample])
+    def test_data_are_checked(self, function) -> None:
+        x = counts(60)
+        x[50, 2] = 7
+        with pytest.raises(ValueError, match=r"Binomial.*got 7 at obs_id=50"):
+            function(small_vae(), x, draws=2)
+        with pytest.raises(ValueError, match="hold NaN"):
+            function(linear_vae(), torch.full((3, 4), math.nan), draws=2)
+
+
+def test_streams_do_not_collide() -> None:
+    from pyrovae._rng import Stream, derive
+
+    keys = [(s, *k) for s in Stream for k in ((), (0,), (1,), (0, 0), (0, 1), (1, 0))]
+    assert len({derive(seed, *key) for seed in (0, 1) for key in keys}) == 2 * len(keys)
+
+
+def test_restarts_name_what_starts_the_same() -> None:
+    class Shifted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = pv.networks.MLP(2, (), 4)
+            self.shift = torch.nn.Parameter(torch.zeros(4))
+
+        def forward(self, z):
+            return dist.Normal(self.network(z) + self.shift, 1.0).to_event(1)
+
+    vae = pv.VAE(pv.priors.Normal(2), Shifted(), pv.guides.Normal(pv.networks.MLP(4, (), 4)))
+    with pytest.warns(UserWarning, match=r"every chain starts from the same parts\.likelihood\.shift"):
+        pv.fit(vae, gaussian(), epochs=1, restarts=3, progress=False)
+
+
+class TestQuietFaults:
+    """Cases that once gave a wrong figure without a word."""
+
+    def test_a_fit_is_drawn_with_its_own_weights_after_another_fit(self) -> None:
+        torch.manual_seed(0)
+        vae, x = linear_vae(), gaussian()
+        first = pv.fit(vae, x, epochs=20, lr=1e-2, progress=False)
+        before = pv.posterior(first, x, draws=5)
+        pv.fit(vae, 10 * x + 5, epochs=5, progress=False)
+        xr.testing.assert_identical(before, pv.posterior(first, x, draws=5))
+
+    def test_kl_of_a_scalar_latent_is_unscaled_and_masked(self) -> None:
+        """N(.5, 1) against N(0, 1) is .125 nats, whatever the plate's scale; a masked latent adds nothing."""
+
+        def program(size: int | None, mask: bool) -> pv.Program:
+            def plate(x):
+                return (
+                    pyro.plate("data", len(x)) if size is None else pyro.plate("data", size=size, subsample_size=len(x))
+                )
+
+            def model(x):
+                with plate(x):
+                    with pyro.poutine.mask(mask=torch.full((len(x),), not mask)):
+                        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                    pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 0])
+
+            def guide(x):
+                with plate(x), pyro.poutine.mask(mask=torch.full((len(x),), not mask)):
+                    pyro.sample("z", dist.Normal(0.5, 1.0))
+
+            return pv.Program(model, guide)
+
+        x = gaussian(20, 1, 1)
+        for size, mask, expected in ((None, False, 0.125), (10_000, False, 0.125), (None, True, 0.0)):
+            kl = pv.posterior(program(size, mask), x, draws=400)["sample_stats"]["kl_z"].values
+            assert abs(kl.mean() - expected) < 4 * 0.5 / math.sqrt(400 * 20)
+
+    def test_deterministic_sites_are_no_data(self) -> None:
+        def model(x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                mu = pyro.deterministic("mu", 2 * z)
+                pyro.sample("x", dist.Normal(mu, 1.0), obs=x[:, 0])
+
+        def guide(x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(0.4 * x[:, 0], 0.5))
+
+        tree = pv.posterior(pv.Program(model, guide), gaussian(5, 1, 1), draws=3)
+        assert list(tree["observed_data"].data_vars) == ["x"]
+
+    def test_a_data_plate_outside_an_inner_one(self) -> None:
+        def model(x):
+            with pyro.plate("data", len(x), dim=-2):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                with pyro.plate("cells", 3, dim=-1):
+                    pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", len(x), dim=-2):
+                pyro.sample("z", dist.Normal(0.2 * x.sum(-1, keepdim=True), 0.5))
+
+        x = gaussian(5, 3, 1)
+        tree = pv.posterior(pv.Program(model, guide), x, draws=4)
+        z = torch.as_tensor(tree["posterior"]["z"].values[0])
+        assert z.shape == (4, 5)
+        expected = dist.Normal(z.unsqueeze(-1), 1.0).log_prob(x).sum(-1)
+        np.testing.assert_allclose(tree["sample_stats"]["log_lik"].values[0], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(tree["observed_data"]["x"], x)
+        assert tree["prior_predictive"]["x"].shape == (1, 4, 3)

@@ -351,7 +351,7 @@ class TestOptions:
     def test_lbfgs_on_the_whole_data(self) -> None:
         torch.manual_seed(0)
         fit = pv.fit(
-            linear_vae(), gaussian(), optimizer=torch.optim.LBFGS, lr=0.5, epochs=10, batch_size=200, progress=False
+            linear_vae(), gaussian(), optimizer=torch.optim.LBFGS, lr=0.1, epochs=20, batch_size=200, progress=False
         )
         elbo = fit.history["elbo"].values[0]
         assert elbo[-1] > elbo[0] + 0.5
@@ -476,3 +476,73 @@ class TestNonFinite:
         with pytest.raises(pv.NonFiniteError, match=r"epoch 1, step 1: every site is finite, the gradient of .*raw"):
             pv.fit(vae, gaussian(features=2), epochs=1, progress=False)
         assert all(p.isfinite().all() for p in vae.parameters())
+
+
+class TestHistory:
+    def test_what_is_not_finite_is_never_the_best(self) -> None:
+        from pyrovae.svi.history import History
+
+        history = History()
+        for elbo, validation in ((-10, -10), (-9, math.nan), (-8, -8)):
+            history.add(elbo, validation, 0.1, 0.0)
+        assert history.is_best()
+        assert history.kept(True) == 2
+        history.add(-7, math.nan, 0.1, 0.0)
+        assert history.since_best() == 1
+
+    def test_chains_are_ranked_by_what_they_keep(self) -> None:
+        from pyrovae.svi.history import History
+
+        peaked, flat = History(), History()
+        for a, b in zip((-20, -12, -10, -14), (-20, -12, -11, -11.1), strict=True):
+            peaked.add(a, None, 0.1, 0.0)
+            flat.add(b, None, 0.1, 0.0)
+        assert peaked.quality(True) > flat.quality(True)
+        assert peaked.quality(False) < flat.quality(False)
+
+    def test_verdicts_are_on_the_epoch_that_patience_kept(self) -> None:
+        torch.manual_seed(0)
+        fit = pv.fit(
+            small_vae(), counts(40), validation=counts(40, seed=9), epochs=400, lr=0.05, patience=20, progress=False
+        )
+        kept = int(fit.history["kept_epoch"][0])
+        assert kept == int(fit.history["elbo_validation"].values[0].argmax())
+        assert kept + 21 == fit.history.sizes["epoch"]
+        tree = pv.posterior(fit, counts(40), draws=40)
+        row = pv.diagnose(tree).table.set_index("question").loc["Did training stop in time?"]
+        assert row["verdict"] in ("good", "not available")
+
+
+def test_restarts_remake_param_statements() -> None:
+    def model(x):
+        a = pyro.param("a", lambda: torch.randn(3))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z.unsqueeze(-1) * a, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        b = pyro.param("b", lambda: 0.1 * torch.randn(3))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x @ b, 0.5))
+
+    fit = pv.fit(pv.Program(model, guide), gaussian(features=3), epochs=1, lr=1e-9, restarts=3, progress=False)
+    assert len({chain["a"][0].item() for chain in fit.chains}) == 3
+
+
+def test_lbfgs_keeps_the_last_finite_weights() -> None:
+    torch.manual_seed(0)
+    vae = linear_vae()
+    with pytest.raises(pv.NonFiniteError):
+        pv.fit(vae, gaussian(), optimizer=torch.optim.LBFGS, lr=1e8, epochs=20, batch_size=200, progress=False)
+    assert all(p.isfinite().all() for p in vae.parameters())
+
+
+def test_another_validation_set_or_loss_is_another_run(tmp_path: Path) -> None:
+    def run(**settings) -> pv.Fit:
+        return pv.fit(linear_vae(), gaussian(), epochs=1, resume=tmp_path, progress=False, **settings)
+
+    run(validation=gaussian(20))
+    with pytest.raises(pv.RunFolderError, match="validation_sum"):
+        run(validation=gaussian(20, seed=3))
+    with pytest.raises(pv.RunFolderError, match="loss_arguments"):
+        run(validation=gaussian(20), loss=Trace_ELBO(num_particles=2))

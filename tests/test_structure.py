@@ -16,7 +16,7 @@ from torch import nn
 import pyrovae as pv
 from pyrovae.structure import describe, evaluating, inspect_program
 
-X = torch.randn(6, 3)
+X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 N = dist.Normal
 
 

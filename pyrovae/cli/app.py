@@ -95,6 +95,9 @@ def fit(
     binarize: Annotated[
         Binarize | None, typer.Option(metavar="HOW", help="Make the data binary: dynamic, static or threshold.")
     ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Columns of a table to take; all by default.")
+    ] = None,
     test: Annotated[
         str | None, typer.Option(metavar="FRACTION|COUNT", help="Data to hold out, if not the published test set.")
     ] = None,
@@ -129,6 +132,7 @@ def fit(
                 patience=patience,
                 draws=draws,
                 binarize=None if binarize is None else binarize.value,
+                columns=None if columns is None else tuple(name.strip() for name in columns.split(",")),
                 test=test,
                 overwrite=overwrite,
                 resume=resume,

@@ -39,6 +39,7 @@ class FitOptions:
     patience: int | None
     draws: int | None
     binarize: str | None
+    columns: tuple[str, ...] | None
     test: str | None
     overwrite: bool
     resume: bool
@@ -72,7 +73,7 @@ def _run(options: FitOptions, folder: RunFolder) -> None:
     settings = parse_settings(options.settings)
     model = read_model(options.model)
     model.check(settings)
-    data = load(options.data, binarize=options.binarize)
+    data = load(options.data, binarize=options.binarize, columns=options.columns)
     train, test = data.split(test=_size(options.test))
     say(f"{data!r}, {len(train):,} to train on, {len(test):,} held out")
     program = model.build(train, settings, options.seed)
@@ -81,6 +82,7 @@ def _run(options: FitOptions, folder: RunFolder) -> None:
         "set": _plain(settings),
         "data": options.data,
         "binarize": options.binarize,
+        "columns": None if options.columns is None else list(options.columns),
         "test": options.test,
     }
     if options.overwrite:
@@ -135,14 +137,14 @@ def _judge(options: FitOptions, folder: RunFolder, fit: Fit, test: Data, title: 
     with _busy(options, f"drawing {draws:,} for each of {len(test):,} held-out data"):
         tree = posterior(fit, test, draws=draws, seed=options.seed, path=store, overwrite=again)
     with _busy(options, "judging the draws"):
-        verdicts = str(diagnose(tree))
-    say(verdicts)
+        diagnosis = diagnose(tree)
+    say(str(diagnosis))
     written = [DRAWS, "run.json"]
     if options.report:
         from pyrovae.report import write
 
         with _busy(options, "writing the report"):
-            write(tree, folder.path / REPORT, title=title, overwrite=True)
+            write(tree, folder.path / REPORT, title=title, diagnosis=diagnosis, overwrite=True)
         written.insert(0, REPORT)
     say(f"written to {folder.path}: {', '.join(written)}")
 

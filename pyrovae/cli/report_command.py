@@ -33,6 +33,8 @@ def run(directory: Path) -> None:
         tree = xr.open_datatree(store, engine="zarr", consolidated=False, chunks=None)
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         raise ValueError(f"{store} cannot be read ({type(error).__name__}: {error}): fit again") from error
-    typer.echo(str(diagnose(tree)))
-    path = write(tree, directory / REPORT, title=folder.record().get("title"), overwrite=True)
+    diagnosis = diagnose(tree)
+    typer.echo(str(diagnosis))
+    title = folder.record().get("title")
+    path = write(tree, directory / REPORT, title=title, diagnosis=diagnosis, overwrite=True)
     typer.echo(f"written: {path}")

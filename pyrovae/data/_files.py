@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "read"]
 
 
-def read(path: str | os.PathLike[str]) -> Data:
+def read(path: str | os.PathLike[str], *, columns: Sequence[str] | None = None) -> Data:
     """Read a data set from a file; its name becomes the set's.
 
     Args:
+        columns: of a table, the columns to take, by name and in this order; all by default.
         path: by its suffix,
 
             - ``.npy``: an array of shape (n, *event);
@@ -39,7 +41,8 @@ def read(path: str | os.PathLike[str]) -> Data:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an unknown suffix, a damaged file, or contents that are no data set.
+        ValueError: an unknown suffix, a damaged file, an unknown column, or contents that are no
+            data set.
         TypeError: values that are not real numbers.
         ImportError: a ``.parquet`` file without pyarrow.
     """
@@ -54,7 +57,13 @@ def read(path: str | os.PathLike[str]) -> Data:
         raise FileNotFoundError(f"no such file: {path}")
     if path.is_dir() != (suffix == ".zarr"):
         raise ValueError(f"{path} is {'not ' if suffix == '.zarr' else ''}a folder")
-    return dataclasses.replace(_READERS[suffix](path), name=path.stem)
+    if columns is None:
+        data = _READERS[suffix](path)
+    elif suffix in (".csv", ".parquet"):
+        data = _READERS[suffix](path, columns)
+    else:
+        raise ValueError(f"{path} is no table: columns can be chosen of .csv and .parquet files only")
+    return dataclasses.replace(data, name=path.stem)
 
 
 def _damaged(path: Path, kind: str, error: BaseException) -> ValueError:
@@ -94,7 +103,7 @@ def _npz(path: Path) -> Data:
     return data if labels is None else dataclasses.replace(data, labels=labels)
 
 
-def _csv(path: Path) -> Data:
+def _csv(path: Path, columns: Sequence[str] | None = None) -> Data:
     import pandas as pd
 
     try:
@@ -108,7 +117,7 @@ def _csv(path: Path) -> Data:
             f"{path} has numbers where its header should be ({', '.join(frame.columns[:4])}…): add "
             "a first line with the names of the columns"
         )
-    return _table(frame)
+    return _table(frame, columns)
 
 
 def _is_row(columns: Any) -> bool:
@@ -121,7 +130,7 @@ def _is_row(columns: Any) -> bool:
     return not (whole and all(a < b for a, b in itertools.pairwise(values)))
 
 
-def _parquet(path: Path) -> Data:
+def _parquet(path: Path, columns: Sequence[str] | None = None) -> Data:
     import pandas as pd
 
     try:
@@ -130,16 +139,23 @@ def _parquet(path: Path) -> Data:
         raise ImportError(f"reading {path} needs pyarrow: pip install pyarrow") from error
     except (ValueError, OSError) as error:
         raise _damaged(path, ".parquet", error) from error
-    return _table(frame)
+    return _table(frame, columns)
 
 
-def _table(frame: pd.DataFrame) -> Data:
+def _table(frame: pd.DataFrame, columns: Sequence[str] | None) -> Data:
     from pyrovae.data._tables import from_frame
 
     if "obs_id" in frame.columns:
         frame = frame.set_index("obs_id")
     found = [key for key in ("label", "labels") if key in frame.columns]
     labels = frame.pop(found[0]).to_numpy() if found else None
+    if columns is not None:
+        for name in columns:
+            if name not in frame.columns:
+                close = difflib.get_close_matches(str(name), map(str, frame.columns), n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                raise ValueError(f"no column {name!r}{hint}: expected some of {', '.join(map(str, frame.columns))}")
+        frame = frame[list(columns)]
     return from_frame(frame, labels=labels)
 
 
@@ -168,7 +184,7 @@ def _zarr(path: Path) -> Data:
     return from_variables(dataset)
 
 
-_READERS: dict[str, Callable[[Path], Data]] = {
+_READERS: dict[str, Callable[..., Data]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".csv": _csv,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ def load(
     name: str | os.PathLike[str],
     *,
     binarize: str | None = None,
+    columns: Sequence[str] | None = None,
     directory: Directory = None,
     seed: int = 0,
 ) -> Data:
@@ -55,6 +56,7 @@ def load(
             ``column``; the classes are in `labels`.
         binarize: ``"dynamic"``, ``"static"`` or ``"threshold"``, see `Data.binarize`; the digits
             are divided by 16 first.
+        columns: of a table in a file, the columns to take (see `read`).
         directory: where to look first for ``<name>/train-images-idx3-ubyte`` and its three
             companions, plain or ``.gz`` (or in this folder itself, if it has the set's name). Then
             come the folder in the environment variable ``PYROVAE_DATA_DIR`` and that of Debian's
@@ -72,9 +74,11 @@ def load(
     text = os.fspath(name)
     entry = _ENTRIES.get(text)
     if entry is not None:
+        if columns is not None:
+            raise ValueError(f"columns: {text!r} is no table; columns can be chosen of .csv and .parquet files only")
         data = entry.load(directory)
     elif _looks_like_path(text):
-        data = read(text)
+        data = read(text, columns=columns)
     else:
         close = difflib.get_close_matches(text.lower(), _ENTRIES, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""

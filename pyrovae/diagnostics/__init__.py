@@ -4,6 +4,7 @@ None of them takes R-hat or the effective sample size of guide draws as evidence
 the quality of the guide.
 """
 
+from pyrovae.diagnostics._tree import NotAvailable
 from pyrovae.diagnostics.convergence import convergence
 from pyrovae.diagnostics.diagnose import Diagnosis, diagnose
 from pyrovae.diagnostics.elbo import elbo_terms, kl
@@ -13,6 +14,7 @@ from pyrovae.diagnostics.reliability import good_k, pareto_k
 
 __all__ = [
     "Diagnosis",
+    "NotAvailable",
     "active_units",
     "collapse",
     "convergence",

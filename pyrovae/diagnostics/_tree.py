@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-__all__ = ["by_blocks", "chosen", "latent_sites", "one_site", "stats", "variable"]
+__all__ = ["NotAvailable", "by_blocks", "chosen", "latent_sites", "one_site", "stats", "variable"]
+
+
+class NotAvailable(ValueError):
+    """A figure that this tree cannot give, and why: a group that is missing, too few draws, no history."""
+
 
 BLOCK = 64 * 2**20  # bytes of draws held at a time
 
@@ -19,20 +23,22 @@ def variable(tree: Any, group: str, name: str) -> xr.DataArray:
 
     Raises
     ------
-    TypeError, ValueError
-        If this is no tree, or the group or the variable is not there.
+    TypeError
+        If this is no tree.
+    NotAvailable
+        If the group or the variable is not there.
     """
     if not isinstance(tree, xr.DataTree):
         raise TypeError(
             f"expected an ArviZ tree (xarray.DataTree), as pv.posterior returns it, got {type(tree).__name__}"
         )
     if group not in tree.children:
-        raise ValueError(
+        raise NotAvailable(
             f"the tree has no group {group!r} (it has {', '.join(tree.children) or 'none'}): make it with pv.posterior"
         )
     dataset = tree[group].dataset
     if name not in dataset:
-        raise ValueError(
+        raise NotAvailable(
             f"the group {group!r} has no variable {name!r} (it has {', '.join(map(str, dataset)) or 'none'}): make the "
             "tree with pv.posterior"
         )
@@ -67,14 +73,13 @@ def one_site(tree: Any, site: str | None) -> str:
     return site
 
 
-def by_blocks(values: xr.DataArray, reduce: Callable[[np.ndarray], Any]) -> Iterator[Any]:
-    """``reduce`` applied to blocks of data (chain, draw, block, …), so that lazily read trees stay on disk."""
-    order = ("chain", "draw", "obs_id", *(d for d in values.dims if d not in ("chain", "draw", "obs_id")))
-    values = values.transpose(*order)
-    n = values.sizes["obs_id"]
-    step = max(1, int(BLOCK / (values.dtype.itemsize * max(1, values.size // n))))
+def by_blocks(values: Sequence[xr.DataArray], reduce: Callable[..., Any]) -> Iterator[Any]:
+    """``reduce`` of the same block of data of each array (chain, draw, block, …): lazily read trees stay on disk."""
+    arrays = [v.transpose("chain", "draw", "obs_id", ...) for v in values]
+    n = arrays[0].sizes["obs_id"]
+    step = max(1, int(BLOCK / max(v.dtype.itemsize * max(1, v.size // n) for v in arrays)))
     for start in range(0, n, step):
-        yield reduce(values.isel(obs_id=slice(start, start + step)).values)
+        yield reduce(*(v.isel(obs_id=slice(start, start + step)).values for v in arrays))
 
 
 def chosen(tree: xr.DataTree, values: xr.Dataset | xr.DataArray) -> int:

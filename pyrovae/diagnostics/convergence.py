@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from pyrovae.diagnostics._tree import variable
+from pyrovae.diagnostics._tree import NotAvailable, variable
 
 __all__ = ["convergence"]
 
@@ -16,8 +16,8 @@ FEWEST = 16
 def convergence(tree: xr.DataTree) -> xr.Dataset:
     """Split R̂ of the ELBO over the last half of the epochs, and how far the validation bound fell from its best.
 
-    The ELBO is that of the validation data where there is one: on the training data it goes on rising as the program
-    learns them by heart.
+    The path ends at the epoch whose weights are kept, which patience may put before the last. The ELBO is that of
+    the validation data where there are any: on the training data it goes on rising as the program learns them by heart.
 
     R̂ compares windows of the same optimisation: it is about the optimiser's path, not about draws of the guide.
 
@@ -31,7 +31,7 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
 
     Raises
     ------
-    ValueError
+    NotAvailable
         If there is no history of at least 16 epochs.
 
     References
@@ -42,10 +42,12 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     held_out = "elbo_validation" in tree["optimization"].dataset
     elbo = variable(tree, "optimization", "elbo_validation" if held_out else "elbo").transpose("chain", "epoch")
     rhat, change, tails = [], [], []
-    for chain in elbo.values:
-        chain = chain[np.isfinite(chain)]
+    kept = tree["optimization"].dataset.get("kept_epoch")
+    paths = [c if kept is None else c[: int(kept[i]) + 1] for i, c in enumerate(elbo.values)]
+    paths = [path[np.isfinite(path)] for path in paths]
+    for chain in paths:
         if len(chain) < FEWEST:
-            raise ValueError(f"convergence needs a history of at least {FEWEST} epochs, got {len(chain)}")
+            raise NotAvailable(f"convergence needs a history of at least {FEWEST} epochs, got {len(chain)}")
         quarter = len(chain) // 4
         tail = chain[-2 * quarter :].reshape(2, quarter)
         rhat.append(_rhat(tail))
@@ -60,7 +62,7 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
         size = min(map(len, tails))
         out["rhat_chains"] = _rhat(np.stack([t[-size:] for t in tails]))
     if held_out:
-        out["validation_loss"] = ("chain", [_fall(chain[np.isfinite(chain)]) for chain in elbo.values])
+        out["validation_loss"] = ("chain", [_fall(path) for path in paths])
     return out
 
 

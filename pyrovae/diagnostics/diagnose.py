@@ -8,13 +8,14 @@ import textwrap
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pyrovae.diagnostics._tree import chosen, latent_sites, stats
+from pyrovae.diagnostics._tree import NotAvailable, chosen, latent_sites, stats
 from pyrovae.diagnostics.convergence import convergence
 from pyrovae.diagnostics.elbo import elbo_terms
 from pyrovae.diagnostics.evidence import log_evidence
@@ -114,30 +115,55 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
         Prints as a table.
     """
     log_weight = stats(tree, "log_weight")
-    chain, draws, n = chosen(tree, log_weight), log_weight.sizes["draw"], log_weight.sizes["obs_id"]
-    checks: list[tuple[str, Callable[[xr.DataTree, int], dict[str, Any]]]] = [
-        (DESCRIBES, _evidence),
-        (TIGHT, _tightness),
-        (USABLE, _usability),
-        (USED, _latents),
-        (CONVERGED, _convergence),
-        (IN_TIME, _overfitting),
-    ]
+    draws, n, chains = (log_weight.sizes[dim] for dim in ("draw", "obs_id", "chain"))
+    chain = chosen(tree, log_weight)
+    figures = Figures(_one_chain(tree, chain))
     rows = []
-    for question, check in checks:
+    for question, check in CHECKS.items():
         try:
-            row = check(tree, chain)
-        except ValueError as error:
+            row = check(figures)
+        except NotAvailable as error:
             row = {"figure": "–", "verdict": "not available", "action": str(error)}
         rows.append({"question": question, "threshold": "–", "bad": math.nan, "action": "–", **row})
     name = tree.attrs.get("data", "")
-    chains = f" · chain {chain + 1} of {log_weight.sizes['chain']}" if log_weight.sizes["chain"] > 1 else ""
     title = f"{tree.attrs.get('program', 'program')} · {n:,} data{f' of {name}' if name else ''} · {draws:,} draws each"
-    return Diagnosis(pd.DataFrame(rows)[COLUMNS], f"{title}{chains} · nats per datum")
+    which = f" · chain {chain + 1} of {chains}" if chains > 1 else ""
+    return Diagnosis(pd.DataFrame(rows)[COLUMNS], f"{title}{which} · nats per datum")
 
 
-def _evidence(tree: xr.DataTree, chain: int) -> dict[str, Any]:
-    values = log_evidence(tree, k=[1])["log_evidence"].isel(chain=chain)
+class Figures:
+    """What several checks need of a tree, computed once."""
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self.tree = tree
+
+    @cached_property
+    def evidence(self) -> xr.DataArray:
+        """log p(x) by datum."""
+        return log_evidence(self.tree, k=[1])["log_evidence"]
+
+    @cached_property
+    def khat(self) -> xr.Dataset:
+        """Pareto k by datum."""
+        return pareto_k(self.tree)
+
+    @cached_property
+    def history(self) -> xr.Dataset:
+        """What the optimiser's path shows."""
+        return convergence(self.tree)
+
+
+def _one_chain(tree: xr.DataTree, chain: int) -> xr.DataTree:
+    """The tree with one of its chains."""
+    groups = {name: node.to_dataset() for name, node in tree.children.items()}
+    one = {f"/{name}": g.isel(chain=[chain]) if "chain" in g.dims else g for name, g in groups.items()}
+    out = xr.DataTree.from_dict(one)
+    out.attrs = tree.attrs
+    return out
+
+
+def _evidence(figures: Figures) -> dict[str, Any]:
+    values = figures.evidence
     n = values.sizes["obs_id"]
     error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     return {
@@ -147,12 +173,11 @@ def _evidence(tree: xr.DataTree, chain: int) -> dict[str, Any]:
     }
 
 
-def _tightness(tree: xr.DataTree, chain: int) -> dict[str, Any]:
-    evidence = log_evidence(tree, k=[1]).isel(chain=chain)
-    elbo = elbo_terms(tree)["elbo"].isel(chain=chain)
-    gap = float((evidence["log_evidence"] - elbo).mean())
+def _tightness(figures: Figures) -> dict[str, Any]:
+    elbo = elbo_terms(figures.tree)["elbo"]
+    gap = float((figures.evidence - elbo).mean())
     verdict = "good" if gap < GAP else "usable" if gap < 4 * GAP else "bad"
-    lower = float((pareto_k(tree)["pareto_k"].isel(chain=chain) > pareto_k(tree).attrs["good_k"]).mean()) > FEW
+    lower = float((figures.khat["pareto_k"] > figures.khat.attrs["good_k"]).mean()) > FEW
     return {
         "figure": f"ELBO {_number(float(elbo.mean()))}, gap {'≥ ' if lower else ''}{gap:.2f}",
         "threshold": f"gap < {GAP}",
@@ -161,8 +186,8 @@ def _tightness(tree: xr.DataTree, chain: int) -> dict[str, Any]:
     }
 
 
-def _usability(tree: xr.DataTree, chain: int) -> dict[str, Any]:
-    khat = pareto_k(tree).isel(chain=chain)
+def _usability(figures: Figures) -> dict[str, Any]:
+    khat = figures.khat
     limit = khat.attrs["good_k"]
     if bool(khat["exact"].all()):
         return {
@@ -181,28 +206,27 @@ def _usability(tree: xr.DataTree, chain: int) -> dict[str, Any]:
     }
 
 
-def _latents(tree: xr.DataTree, chain: int) -> dict[str, Any]:
-    active: list[bool] = []
+def _latents(figures: Figures) -> dict[str, Any]:
+    tree, active = figures.tree, []
     for site in latent_sites(tree):
-        active += np.atleast_1d(active_units(tree, site=site)["active"].isel(chain=chain).values).ravel().tolist()
+        active += np.atleast_1d(active_units(tree, site=site)["active"].values).ravel().tolist()
     try:
-        collapsed = sum(int(collapse(tree, site=s)["collapsed"].isel(chain=chain).sum()) for s in latent_sites(tree))
+        collapsed = sum(int(collapse(tree, site=s)["collapsed"].sum()) for s in latent_sites(tree))
         note = f", {collapsed} collapsed" if collapsed else ""
-    except ValueError:
+    except NotAvailable:
         note = ""
     idle = 1 - float(np.mean(active))
     return {
         "figure": f"{sum(active)} of {len(active)} active{note}",
-        "threshold": "Var E z > .01",
+        "threshold": "Var E z > 1% of prior",
         "bad": idle,
         "verdict": "good" if idle == 0 else "usable" if idle < 1 else "bad",
         "action": "–" if idle == 0 else "fewer latents; if none is active, a weaker decoder or a smaller learning rate",
     }
 
 
-def _convergence(tree: xr.DataTree, chain: int) -> dict[str, Any]:
-    found = convergence(tree).isel(chain=chain)
-    rhat, change = float(found["rhat"]), float(found["change"])
+def _convergence(figures: Figures) -> dict[str, Any]:
+    rhat, change = float(figures.history["rhat"].item()), float(figures.history["change"].item())
     good = rhat < RHAT or abs(change) < CHANGE / 5
     return {
         "figure": f"R̂ of ELBO {rhat:.2f}, {change:+.2f}",
@@ -212,11 +236,10 @@ def _convergence(tree: xr.DataTree, chain: int) -> dict[str, Any]:
     }
 
 
-def _overfitting(tree: xr.DataTree, chain: int) -> dict[str, Any]:
-    found = convergence(tree)
-    if "validation_loss" not in found:
-        raise ValueError("fit with validation= to see whether training went on too long")
-    loss = float(found["validation_loss"].isel(chain=chain))
+def _overfitting(figures: Figures) -> dict[str, Any]:
+    if "validation_loss" not in figures.history:
+        raise NotAvailable("fit with validation= to see whether training went on too long")
+    loss = float(figures.history["validation_loss"].item())
     return {
         "figure": f"{loss:.2f} below its best",
         "threshold": f"< {CHANGE}",
@@ -224,6 +247,16 @@ def _overfitting(tree: xr.DataTree, chain: int) -> dict[str, Any]:
         "action": "–" if loss < CHANGE else "patience=20 in pv.fit, which goes back to the best epoch",
     }
 
+
+CHECKS: dict[str, Callable[[Figures], dict[str, Any]]] = {
+    DESCRIBES: _evidence,
+    TIGHT: _tightness,
+    USABLE: _usability,
+    USED: _latents,
+    CONVERGED: _convergence,
+    IN_TIME: _overfitting,
+}
+"""The table's rows, in order: a question, and what answers it with figure, threshold, bad, verdict and action."""
 
 _HEADS = {
     "question": "question",

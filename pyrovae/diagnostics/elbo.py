@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from pyrovae.diagnostics._tree import latent_sites, stats, variable
+from pyrovae.diagnostics._tree import NotAvailable, by_blocks, latent_sites, stats, variable
 
 __all__ = ["elbo_terms", "kl"]
 
@@ -23,29 +23,39 @@ def elbo_terms(tree: xr.DataTree) -> xr.Dataset:
     ----------
     Kingma & Welling 2013, 1312.6114, equation 3.
     """
-    log_lik = stats(tree, "log_lik")
-    terms = {
-        "elbo": stats(tree, "log_weight"),
-        "log_lik": log_lik,
-        "kl": stats(tree, "log_q") - (stats(tree, "log_p") - log_lik),
-    }
+    log_weight, log_lik = stats(tree, "log_weight"), stats(tree, "log_lik")
+    draws = log_weight.sizes["draw"]
+    template = log_weight.isel(draw=0, drop=True)
+    kl_terms = by_blocks([log_lik, log_weight], lambda lik, weight: _moments(lik - weight))
     out = {}
-    for name, values in terms.items():
-        values = values.astype(float)
-        out[name] = values.mean("draw")
-        out[f"{name}_mcse"] = values.std("draw", ddof=1) / np.sqrt(values.sizes["draw"])
+    for name, parts in (
+        ("elbo", by_blocks([log_weight], _moments)),
+        ("log_lik", by_blocks([log_lik], _moments)),
+        ("kl", kl_terms),
+    ):
+        mean, sd = (np.concatenate(column, -1) for column in zip(*parts, strict=True))
+        out[name] = template.copy(data=mean)
+        out[f"{name}_mcse"] = template.copy(data=sd / np.sqrt(draws))
     return xr.Dataset(out, attrs={"units": "nats"})
+
+
+def _moments(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over draws; log q − log p(z) is log p(x|z) minus the log weight."""
+    block = block.astype(float)
+    return block.mean(1), block.std(1, ddof=1) if block.shape[1] > 1 else np.full_like(block[:, 0], np.nan)
 
 
 def kl(tree: xr.DataTree) -> xr.Dataset:
     """KL(q(z_j|x) ‖ p(z_j)) of each datum and latent dimension, (chain, obs_id, …) in nats, one variable per site.
+
+    Of a site that depends on another latent, it is the conditional divergence, averaged over the other's draws.
 
     In closed form where there is one, else by Monte Carlo. For a guide with correlated latents these are the
     divergences of the marginals, which add up to less than the whole.
 
     Raises
     ------
-    ValueError
+    NotAvailable
         If a prior or guide is not made of independent dimensions, so that no divergence per dimension exists.
     """
     stats(tree, "log_weight")  # a tree without its group is not the program's fault
@@ -53,8 +63,8 @@ def kl(tree: xr.DataTree) -> xr.Dataset:
     for site in latent_sites(tree):
         try:
             found[site] = variable(tree, "sample_stats", f"kl_{site}").rename(site)
-        except ValueError as error:
-            raise ValueError(
+        except NotAvailable as error:
+            raise NotAvailable(
                 f"the tree holds no KL per dimension for {site!r}: it exists where prior and guide are independent "
                 "over dimensions (.to_event(1) of a univariate family). diagnostics.elbo_terms(tree)['kl'] is the whole"
             ) from error

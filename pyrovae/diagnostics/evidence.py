@@ -10,7 +10,7 @@ import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 from scipy.special import logsumexp
 
-from pyrovae.diagnostics._tree import chosen, stats
+from pyrovae.diagnostics._tree import by_blocks, chosen, stats
 from pyrovae.diagnostics.reliability import pareto_k
 
 __all__ = ["elpd", "log_evidence"]
@@ -39,18 +39,23 @@ def log_evidence(tree: xr.DataTree, k: list[int] | None = None) -> xr.Dataset:
     ----------
     Burda, Grosse & Salakhutdinov 2015, 1509.00519, equation 8.
     """
-    log_weight = stats(tree, "log_weight").astype(float)
+    log_weight = stats(tree, "log_weight")
     draws = log_weight.sizes["draw"]
     ks = _grid(draws) if k is None else list(k)
     for size in ks:
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size <= draws:
             raise ValueError(f"k: expected whole numbers between 1 and {draws}, the number of draws, got {size!r}")
-    values = log_weight.values
-    bound = np.stack([_bound(values, size) for size in ks], 1)
-    evidence = _bound(values, draws)
-    relative = np.exp(values - evidence[:, None])
-    mcse = relative.std(1, ddof=1) / math.sqrt(draws) if draws > 1 else np.full_like(evidence, np.nan)
-    ess = relative.sum(1) ** 2 / (relative**2).sum(1)
+
+    def reduce(block: np.ndarray) -> tuple[np.ndarray, ...]:
+        block = block.astype(float)
+        evidence = _bound(block, draws)
+        relative = np.exp(block - evidence[:, None])
+        mcse = relative.std(1, ddof=1) / math.sqrt(draws) if draws > 1 else np.full_like(evidence, np.nan)
+        ess = relative.sum(1) ** 2 / (relative**2).sum(1)
+        return evidence, mcse, ess, np.stack([_bound(block, size) for size in ks], 1)
+
+    parts = zip(*by_blocks([log_weight], reduce), strict=True)
+    evidence, mcse, ess, bound = (np.concatenate(column, -1) for column in parts)
     template = log_weight.isel(draw=0, drop=True)
     return xr.Dataset(
         {

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from pyrovae.diagnostics._tree import by_blocks, one_site, variable
+from pyrovae.diagnostics._tree import NotAvailable, by_blocks, one_site, variable
 from pyrovae.diagnostics.elbo import kl
 
 __all__ = ["active_units", "collapse"]
 
 
 def active_units(tree: xr.DataTree, *, site: str | None = None, threshold: float = 0.01) -> xr.Dataset:
-    """Var_x(E_q[z_j|x]) of each latent dimension, and whether it is above the threshold.
+    """Var_x(E_q[z_j|x]) of each latent dimension, and whether it is above a share of the prior's variance.
 
     The variance over data of the draws' means is corrected for their Monte Carlo noise, E_x[Var_q(z_j|x)]/S.
 
@@ -23,25 +23,38 @@ def active_units(tree: xr.DataTree, *, site: str | None = None, threshold: float
     site
         The latent site, needed where there are several.
     threshold
-        Burda et al.'s .01 for a standard Normal prior; in units of z².
+        Burda et al.'s .01, which they use with a standard Normal prior; here in units of the prior's variance, taken
+        from the group ``prior`` where there is one (else 1), so that a rescaled latent has the same verdict.
 
     Returns
     -------
     xarray.Dataset
-        ``variance`` and ``active`` (chain, …).
+        ``variance``, ``prior_variance`` and ``active`` (chain, …).
+
+    Raises
+    ------
+    NotAvailable
+        With a single draw, whose noise cannot be told from the means.
 
     References
     ----------
     Burda, Grosse & Salakhutdinov 2015, 1509.00519, section 5.2.
     """
-    values = variable(tree, "posterior", one_site(tree, site))
-    parts = list(by_blocks(values, lambda block: (block.mean(1, dtype=float), block.var(1, ddof=1, dtype=float))))
+    site = one_site(tree, site)
+    values = variable(tree, "posterior", site)
+    draws = values.sizes["draw"]
+    if draws < 2:
+        raise NotAvailable("active units need at least two draws per datum: raise draws= of pv.posterior")
+    parts = list(by_blocks([values], lambda block: (block.mean(1, dtype=float), block.var(1, ddof=1, dtype=float))))
     means, within = (np.concatenate([p[i] for p in parts], 1) for i in (0, 1))
-    variance = means.var(1, ddof=0) - within.mean(1) / values.sizes["draw"]
     template = values.isel(draw=0, obs_id=0, drop=True)
     template = template.transpose("chain", *(d for d in values.dims if d not in ("chain", "draw", "obs_id")))
+    variance = template.copy(data=means.var(1, ddof=0) - within.mean(1) / draws)
+    spread = xr.ones_like(variance)
+    if "prior" in tree.children and site in tree["prior"].dataset and tree["prior"].sizes["draw"] > 1:
+        spread = tree["prior"].dataset[site].astype(float).var("draw", ddof=1)
     return xr.Dataset(
-        {"variance": template.copy(data=variance), "active": template.copy(data=variance > threshold)},
+        {"variance": variance, "prior_variance": spread, "active": variance > threshold * spread},
         attrs={"threshold": threshold},
     )
 

@@ -8,14 +8,14 @@ import numpy as np
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from pyrovae.diagnostics._tree import by_blocks, stats
+from pyrovae.diagnostics._tree import NotAvailable, by_blocks, stats
 
 __all__ = ["CONSTANT", "good_k", "pareto_k"]
 
 CONSTANT = 1e-3
 """Log weights whose standard deviation is below this many nats are constant: their tail is one of rounding errors."""
 
-FEWEST = 25
+FEWEST = 30
 
 
 def good_k(draws: int) -> float:
@@ -48,8 +48,8 @@ def pareto_k(tree: xr.DataTree) -> xr.Dataset:
 
     Raises
     ------
-    ValueError
-        With fewer than 25 draws.
+    NotAvailable
+        With fewer than 30 draws, of which the tail is too short to fit.
 
     References
     ----------
@@ -58,8 +58,10 @@ def pareto_k(tree: xr.DataTree) -> xr.Dataset:
     log_weight = stats(tree, "log_weight")
     draws = log_weight.sizes["draw"]
     if draws < FEWEST:
-        raise ValueError(f"Pareto k̂ needs at least {FEWEST} draws per datum, got {draws}: raise draws= in pv.posterior")
-    parts = list(by_blocks(log_weight, _khat))
+        raise NotAvailable(
+            f"Pareto k̂ needs at least {FEWEST} draws per datum, got {draws}: raise draws= in pv.posterior"
+        )
+    parts = list(by_blocks([log_weight], _khat))
     khat = np.concatenate([k for k, _ in parts], -1)
     exact = np.concatenate([e for _, e in parts], -1)
     template = log_weight.isel(draw=0, drop=True)
@@ -79,6 +81,17 @@ def _khat(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     fit = ~broken & ~exact
     khat = np.where(broken, np.inf, 0.0)
     if fit.any():
-        # ArviZ's routine takes log-likelihoods and negates them to get leave-one-out weights
-        khat[fit] = array_stats.psislw(-block[fit], axis=-1)[1]
+        khat[fit] = [_tail_index(weights) for weights in block[fit]]
     return np.where(np.isnan(khat), np.inf, khat), exact
+
+
+def _tail_index(log_weight: np.ndarray) -> float:
+    """k̂ of one datum. A tail of equal weights is bounded, as those of few discrete states are: 0."""
+    draws = len(log_weight)
+    tail = np.sort(log_weight)[-math.ceil(min(draws / 5, 3 * math.sqrt(draws))) :]
+    if tail[0] == tail[-1]:
+        return 0.0
+    try:  # ArviZ's routine takes log-likelihoods, and negates them to get leave-one-out weights
+        return float(array_stats.psislw(-log_weight)[1])
+    except ValueError:  # too many ties to fit
+        return math.inf

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pyrovae.program import Program, repeat
 from pyrovae.structure import Site, Structure, prune
 
-__all__ = ["Draws", "draw", "observe", "rows_in_memory", "spans"]
+__all__ = ["Draws", "draw", "most_predictive", "observe", "replayable", "rows_in_memory", "spans"]
 
 BUDGET = 256 * 2**20  # bytes of intermediate results
 MOST_ROWS = 2**15
@@ -46,7 +46,7 @@ def draw(program: Program, structure: Structure, args: tuple[Tensor, ...], draws
     log_lik = sum(per_datum(model.nodes[s.name], s).reshape(copies, n) for s in structure.observed)
     log_q = sum(per_datum(guide.nodes[s.name], s).reshape(copies, n) for s in structure.latents)
     return Draws(
-        latents={s.name: _value(guide.nodes[s.name]["value"], s).unflatten(0, (copies, n)) for s in structure.latents},
+        latents={s.name: s.to_front(guide.nodes[s.name]["value"]).unflatten(0, (copies, n)) for s in structure.latents},
         log_p=sum(latent.values()) + log_lik,  # type: ignore[arg-type]
         log_q=log_q,  # type: ignore[arg-type]
         log_lik=log_lik,  # type: ignore[arg-type]
@@ -62,11 +62,7 @@ def observe(
     ``how`` is "sample" for draws of x, "mean" for its expectation (draws where the family has none).
     """
     draws, n = next(iter(latents.values())).shape[:2]
-    trace = poutine.Trace()
-    for site in structure.latents:
-        value = latents[site.name].flatten(0, 1)
-        value = value.movedim(0, (site.plate_dim or -1) - site.event_dim) if value.dim() > 1 else value
-        trace.add_node(site.name, name=site.name, type="sample", value=value, is_observed=False, infer={})
+    trace = replayable(structure, {name: value.flatten(0, 1) for name, value in latents.items()})
     free = poutine.uncondition(program.model) if how == "sample" else program.model
     model = poutine.trace(poutine.replay(free, trace=trace)).get_trace(*repeat(args, draws))
     out = {}
@@ -79,26 +75,24 @@ def observe(
                 value = node["fn"].mean
             except NotImplementedError:
                 value = node["fn"].sample()
-        out[site.name] = _value(value, site).unflatten(0, (draws, n))
+        out[site.name] = site.to_front(value).unflatten(0, (draws, n))
     return out
 
 
 def per_datum(node: Any, site: Site) -> Tensor:
     """A site's log density by datum: its mask applied, its scale not, all plates but the data's summed."""
-    log_prob = node.get("unscaled_log_prob", node.get("log_prob"))
-    log_prob = scale_and_mask(log_prob, 1.0, node.get("mask"))
-    log_prob = log_prob.movedim(site.plate_dim, 0) if log_prob.dim() > 1 else log_prob
-    return log_prob.flatten(1).sum(1) if log_prob.dim() > 1 else log_prob
+    log_prob = scale_and_mask(node.get("unscaled_log_prob", node.get("log_prob")), 1.0, node.get("mask"))
+    log_prob = log_prob.movedim(site.plate_dim, 0)
+    return log_prob.reshape(log_prob.shape[0], -1).sum(1)
 
 
-def observed_value(node: Any, site: Site) -> Tensor:
-    """The observed values, (n, *event)."""
-    return _value(node["value"], site)
-
-
-def _value(value: Tensor, site: Site) -> Tensor:
-    axis = (site.plate_dim or -1) - site.event_dim
-    return value.movedim(axis, 0) if value.dim() > 1 else value
+def replayable(structure: Structure, latents: dict[str, Tensor]) -> poutine.Trace:
+    """A trace to replay the model against, of latents (rows, *event)."""
+    trace = poutine.Trace()
+    for site in structure.latents:
+        value = site.to_plate(latents[site.name])
+        trace.add_node(site.name, name=site.name, type="sample", value=value, is_observed=False, infer={})
+    return trace
 
 
 def _site_kl(structure: Structure, guide: Any, model: Any, copies: int, n: int) -> dict[str, Tensor]:
@@ -107,18 +101,25 @@ def _site_kl(structure: Structure, guide: Any, model: Any, copies: int, n: int) 
         q, p = guide.nodes[site.name]["fn"], model.nodes[site.name]["fn"]
         if site.plate_dim != -1 or site.event_dim != len(site.event_shape):
             continue
+        q_mask, p_mask = guide.nodes[site.name].get("mask"), model.nodes[site.name].get("mask")
         if site.event_dim == 0:
-            q_terms, p_terms = guide.nodes[site.name]["log_prob"], model.nodes[site.name]["log_prob"]
+            q_terms, p_terms = per_datum(guide.nodes[site.name], site), per_datum(model.nodes[site.name], site)
         elif all(hasattr(f, "base_dist") and type(f).__name__ == "Independent" for f in (q, p)) and all(
             f.base_dist.event_dim == 0 for f in (q, p)
         ):
             value = guide.nodes[site.name]["value"]
             q_terms = q.base_dist.log_prob(value.reshape(*q.batch_shape, *q.event_shape)).reshape(value.shape)
-            p_terms = p.base_dist.log_prob(value)
+            q_terms = scale_and_mask(q_terms, 1.0, _by_cell(q_mask, site))
+            p_terms = scale_and_mask(p.base_dist.log_prob(value), 1.0, _by_cell(p_mask, site))
         else:
             continue
         out[site.name] = (q_terms - p_terms).reshape(copies, n, *site.event_shape).mean(0)
     return out
+
+
+def _by_cell(mask: Any, site: Site) -> Any:
+    """A mask of data as one of their cells."""
+    return mask.reshape(*mask.shape, *(1,) * site.event_dim) if isinstance(mask, Tensor) else mask
 
 
 def rows_in_memory(program: Program, structure: Structure, args: tuple[Tensor, ...]) -> int:

@@ -13,14 +13,13 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae._numbers import at_least
-from pyrovae._rng import derive, preserved, seed_all, seeded
-from pyrovae.draws.blocks import Draws, draw, most_predictive, observe, observed_value, rows_in_memory, spans
-from pyrovae.draws.chains import Chains
+from pyrovae._rng import Stream, derive, preserved, seed_all, seeded
+from pyrovae.draws.blocks import Draws, draw, most_predictive, observe, replayable, spans
+from pyrovae.draws.chains import Chains, prepare_draws
 from pyrovae.draws.predict import prior_groups
 from pyrovae.draws.tree import DiskTree, MemoryTree, dataset, site_dims, write_netcdf
-from pyrovae.structure import Structure, inspect_program
-from pyrovae.svi.batches import Batches, prepare
-from pyrovae.svi.door import check_data
+from pyrovae.structure import Structure, evaluating
+from pyrovae.svi.batches import Batches
 
 __all__ = ["posterior"]
 
@@ -90,18 +89,10 @@ def posterior(
         raise ValueError(f"path: expected a name that ends in .zarr (streamed) or .nc, got {str(path)!r}")
     if path is not None and Path(path).exists() and not overwrite:
         raise FileExistsError(f"{path} exists: give another path, or overwrite=True to replace it")
-    chains = Chains(fit)
-    with preserved(), chains.evaluation(), torch.no_grad(), pyro.validation_enabled(False):
-        program = chains.program
-        batches = prepare(program, data, context)
-        first = batches.take(slice(0, 3))
-        structure = inspect_program(program, first[0], first[1] if len(first) > 1 else None)
-        refuse_undefined(structure)
-        check_data(program, structure, batches)
+    chains, batches, structure, rows = prepare_draws(fit, data, context)
+    with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
         if suffix == ".zarr":
             sink = DiskTree(Path(str(path)), overwrite=overwrite)
-        with program.scope():
-            rows = rows_in_memory(program, structure, first)
         cells = batches.x[0].numel()
         keep = (
             most_predictive(len(chains), len(batches), cells, draws) if predictive is None else min(predictive, draws)
@@ -118,36 +109,6 @@ def posterior(
     return tree
 
 
-def refuse_undefined(structure: Structure) -> None:
-    """Draws per datum need local, continuous or guided latents.
-
-    Raises
-    ------
-    ValueError
-        With the sites for which they are not defined, and why.
-    """
-    if structure.outside:
-        names = ", ".join(f"'{s.name}'" for s in structure.outside)
-        raise ValueError(
-            f"the sites {names} stand outside the data plate '{structure.plate}': they are shared by all data, so that "
-            "log p(x, z) has no value per datum. Move them into the plate, or make them parameters"
-        )
-    if structure.enumerated:
-        names = ", ".join(f"'{n}'" for n in structure.enumerated)
-        raise ValueError(
-            f"the sites {names} are enumerated and have no guide: draws of them are not made yet; give the guide a "
-            "site for them, or sum them out in the likelihood"
-        )
-    if structure.auxiliary:
-        names = ", ".join(f"'{n}'" for n in structure.auxiliary)
-        raise ValueError(
-            f"the guide's auxiliary sites {names} are no latents of the model: log q(z|x) is an integral over them "
-            "that a draw does not give. Sum them out in the guide, for example by a mixture"
-        )
-    if not structure.latents:
-        raise ValueError("the program has no latent in its data plate: there is nothing to draw")
-
-
 def _block(
     sink: DiskTree | MemoryTree,
     chains: Chains,
@@ -160,13 +121,13 @@ def _block(
     seed: int,
 ) -> None:
     """All draws of all chains for some data, put into the sink."""
-    with seeded(seed, 0, block.start):
+    with seeded(seed, Stream.DATA, block.start):
         args = batches.take(block)
     drawn: list[Draws] = []
     predicted: list[dict[str, Tensor]] = []
     for chain, program in chains:
         with program.scope():
-            seed_all(derive(seed, 1, chain, block.start))
+            seed_all(derive(seed, Stream.POSTERIOR, chain, block.start))
             pieces = [draw(program, structure, args, m) for m in parts]
             whole = _join(pieces, parts)
             exact = program.dimension_kl(args[0], args[1] if len(args) > 1 else None)
@@ -176,7 +137,8 @@ def _block(
             if keep:
                 predicted.append(_predict(program, structure, args, whole.latents, keep, rows))
             if chain == 0:
-                model = poutine.trace(poutine.replay(program.model, trace=_first(structure, whole))).get_trace(*args)
+                first = replayable(structure, {name: value[0] for name, value in whole.latents.items()})
+                model = poutine.trace(poutine.replay(program.model, trace=first)).get_trace(*args)
     data = batches.data
 
     def put(group: str, variables: dict[str, tuple[tuple[str, ...], Tensor]]) -> None:
@@ -244,19 +206,10 @@ def _predict(
     return {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}
 
 
-def _first(structure: Structure, draws: Draws) -> poutine.Trace:
-    trace = poutine.Trace()
-    for site in structure.latents:
-        value = draws.latents[site.name][0]
-        value = value.movedim(0, (site.plate_dim or -1) - site.event_dim) if value.dim() > 1 else value
-        trace.add_node(site.name, name=site.name, type="sample", value=value, is_observed=False, infer={})
-    return trace
-
-
 def _observed(structure: Structure, model: Any, x: Tensor, data: Any) -> dict[str, tuple[tuple[str, ...], Tensor]]:
     out = {}
     for site in structure.observed:
-        value = observed_value(model.nodes[site.name], site)
+        value = site.to_front(model.nodes[site.name]["value"])
         if value.shape == x.shape and x.is_floating_point():
             value = torch.where(torch.isnan(x), x, value)
         out[site.name] = (("obs_id", *site_dims(site.name, site.event_shape, data)), value)

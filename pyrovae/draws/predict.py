@@ -10,13 +10,13 @@ import xarray as xr
 from pyro import poutine
 
 from pyrovae._numbers import at_least
-from pyrovae._rng import derive, preserved, seed_all
-from pyrovae.draws.blocks import draw, observe, rows_in_memory, spans
-from pyrovae.draws.chains import Chains
+from pyrovae._rng import Stream, derive, preserved, seed_all
+from pyrovae.draws.blocks import draw, observe, spans
+from pyrovae.draws.chains import Chains, prepare_draws
 from pyrovae.draws.tree import MemoryTree, dataset, site_dims
 from pyrovae.program import repeat
-from pyrovae.structure import Structure, inspect_program, prune
-from pyrovae.svi.batches import Batches, prepare
+from pyrovae.structure import Structure, evaluating, prune
+from pyrovae.svi.batches import Batches
 
 __all__ = ["encode", "prior_groups", "reconstruct", "sample"]
 
@@ -40,8 +40,8 @@ def sample(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed:
         ``prior`` (chain, draw, …) and ``prior_predictive`` (chain, draw, …): each draw is a new datum.
     """
     at_least("draws", draws, 1)
-    chains, batches, structure, rows = _open(fit, data, context)
-    with preserved(), chains.evaluation(), torch.no_grad(), pyro.validation_enabled(False):
+    chains, batches, structure, rows = prepare_draws(fit, data, context)
+    with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
         groups = prior_groups(chains, structure, batches, draws, rows, seed)
     tree = MemoryTree()
     for name, group in groups.items():
@@ -52,13 +52,13 @@ def sample(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed:
 def reconstruct(fit: Any, data: Any, *, context: Any = None, draws: int = 100, seed: int = 0) -> xr.Dataset:
     """E[x̃|x]: the mean of the likelihood, averaged over draws of q(z|x), (chain, obs_id, …) by observed site."""
     at_least("draws", draws, 1)
-    chains, batches, structure, rows = _open(fit, data, context)
+    chains, batches, structure, rows = prepare_draws(fit, data, context)
     tree = MemoryTree()
-    with preserved(), chains.evaluation(), torch.no_grad(), pyro.validation_enabled(False):
+    with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
         for block, parts in spans(len(batches), draws, rows):
             means = []
             for chain, program in chains:
-                seed_all(derive(seed, 3, chain, block.start))
+                seed_all(derive(seed, Stream.RECONSTRUCTION, chain, block.start))
                 args = batches.take(block)
                 with program.scope():
                     total: dict[str, Any] = {}
@@ -79,41 +79,27 @@ def reconstruct(fit: Any, data: Any, *, context: Any = None, draws: int = 100, s
 
 
 def encode(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed: int = 0) -> xr.Dataset:
-    """Mean and standard deviation of q(z|x) over draws: ``z_mean`` and ``z_sd`` (chain, obs_id, …) by latent site."""
-    at_least("draws", draws, 1)
-    chains, batches, structure, rows = _open(fit, data, context)
+    """Mean and standard deviation of q(z|x) over at least two draws: ``z_mean`` and ``z_sd`` (chain, obs_id, …) by
+    latent site."""
+    at_least("draws", draws, 2)
+    chains, batches, structure, rows = prepare_draws(fit, data, context)
     tree = MemoryTree()
-    with preserved(), chains.evaluation(), torch.no_grad(), pyro.validation_enabled(False):
+    with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
         for block, parts in spans(len(batches), draws, rows):
-            variables: dict[str, list[Any]] = {}
+            variables: dict[str, tuple[tuple[str, ...], list[Any]]] = {}
             for chain, program in chains:
-                seed_all(derive(seed, 4, chain, block.start))
+                seed_all(derive(seed, Stream.CODES, chain, block.start))
                 args = batches.take(block)
                 with program.scope():
                     pieces = [draw(program, structure, args, m).latents for m in parts]
                 for site in structure.latents:
                     z = torch.cat([p[site.name] for p in pieces])
-                    variables.setdefault(f"{site.name}_mean", []).append(z.mean(0))
-                    variables.setdefault(f"{site.name}_sd", []).append(z.std(0))
-            shapes = {s.name: s.event_shape for s in structure.latents}
-            tree.append(
-                "codes",
-                dataset(
-                    {
-                        name: (
-                            (
-                                "chain",
-                                "obs_id",
-                                *site_dims(name.rpartition("_")[0], shapes[name.rpartition("_")[0]]),
-                            ),
-                            torch.stack(values),
-                        )
-                        for name, values in variables.items()
-                    },
-                    batches.data,
-                    block,
-                ),
-            )
+                    z = z if z.is_floating_point() else z.to(torch.get_default_dtype())
+                    dims = ("chain", "obs_id", *site_dims(site.name, site.event_shape))
+                    for what, values in (("mean", z.mean(0)), ("sd", z.std(0))):
+                        variables.setdefault(f"{site.name}_{what}", (dims, []))[1].append(values)
+            stacked = {name: (dims, torch.stack(values)) for name, (dims, values) in variables.items()}
+            tree.append("codes", dataset(stacked, batches.data, block))
     return tree.close({})["codes"].to_dataset()
 
 
@@ -124,7 +110,7 @@ def prior_groups(
     latents: list[dict[str, Any]] = []
     observed: list[dict[str, Any]] = []
     for chain, program in chains:
-        seed_all(derive(seed, 2, chain))
+        seed_all(derive(seed, Stream.PRIOR, chain))
         pieces = []
         for start in range(0, draws, rows):
             index = torch.arange(start, min(start + rows, draws), device=batches.x.device) % len(batches)
@@ -133,14 +119,7 @@ def prior_groups(
                 trace = prune(poutine.trace(poutine.uncondition(program.model)).get_trace(*args))
             pieces.append(trace)
         for store, sites in ((latents, structure.latents), (observed, structure.observed)):
-            store.append(
-                {
-                    s.name: torch.cat(
-                        [t.nodes[s.name]["value"].movedim((s.plate_dim or -1) - s.event_dim, 0) for t in pieces]
-                    )
-                    for s in sites
-                }
-            )
+            store.append({s.name: torch.cat([s.to_front(t.nodes[s.name]["value"]) for t in pieces]) for s in sites})
     data = batches.data
     event_coords = type(data)(
         data.x[:1], dims=data.dims, coords={k: v for k, v in data.coords.items() if "obs_id" not in v[0]}
@@ -161,17 +140,3 @@ def prior_groups(
             ("prior_predictive", observed, structure.observed, data),
         )
     }
-
-
-def _open(fit: Any, data: Any, context: Any) -> tuple[Chains, Batches, Structure, int]:
-    from pyrovae.draws.posterior import refuse_undefined
-
-    chains = Chains(fit)
-    batches = prepare(chains.program, data, context)
-    with preserved(), chains.evaluation(), torch.no_grad():
-        first = batches.take(slice(0, 3))
-        structure = inspect_program(chains.program, first[0], first[1] if len(first) > 1 else None)
-        refuse_undefined(structure)
-        with chains.program.scope(), pyro.validation_enabled(False):
-            rows = rows_in_memory(chains.program, structure, first)
-    return chains, batches, structure, rows

@@ -58,7 +58,7 @@ def posterior_means(tree: xr.DataTree, chain: int) -> tuple[list[str], np.ndarra
     names, means = [], []
     for site in latent_sites(tree):
         values = variable(tree, "posterior", site).isel(chain=[chain])
-        parts = by_blocks(values, lambda block: block.mean(1, dtype=float)[0])
+        parts = by_blocks([values], lambda block: block.mean(1, dtype=float)[0])
         mean = np.concatenate(list(parts))
         names += names_of(values.transpose("chain", "draw", "obs_id", ...))
         means.append(mean.reshape(len(mean), -1))

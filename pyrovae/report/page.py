@@ -12,7 +12,7 @@ import jinja2
 import pandas as pd
 import xarray as xr
 
-from pyrovae.diagnostics import diagnose
+from pyrovae.diagnostics import Diagnosis, diagnose
 from pyrovae.report.sections import SECTIONS, draw
 from pyrovae.report.settings import contents, say, settings, versions
 
@@ -29,7 +29,14 @@ HEADS = {
 CLASSES = {"good": "good", "usable": "usable", "bad": "bad"}
 
 
-def write(tree: xr.DataTree, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
+def write(
+    tree: xr.DataTree,
+    path: str | Path,
+    *,
+    title: str | None = None,
+    diagnosis: Diagnosis | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write what is known of a tree as one HTML file, with all figures in it: verdicts first, then the evidence.
 
     The page needs no network and no scripts, reads on a phone, and prints. It appears whole or not at all. What the
@@ -43,6 +50,8 @@ def write(tree: xr.DataTree, path: str | Path, *, title: str | None = None, over
         The file to write, such as ``report.html``; its folder is made if need be.
     title
         Heading of the page; by default the program and the data's name.
+    diagnosis
+        What `pyrovae.diagnose` said of this tree, if it was asked before.
     overwrite
         Replace the file if it exists.
 
@@ -69,7 +78,7 @@ def write(tree: xr.DataTree, path: str | Path, *, title: str | None = None, over
         raise ValueError(f"path: expected the name of a file that ends in .html, got {str(path)!r}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: give another path, or overwrite=True to replace it")
-    page = _render(tree, title)
+    page = _render(tree, title, diagnosis)
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
@@ -80,7 +89,7 @@ def write(tree: xr.DataTree, path: str | Path, *, title: str | None = None, over
     return path
 
 
-def _render(tree: xr.DataTree, title: str | None) -> str:
+def _render(tree: xr.DataTree, title: str | None, diagnosis: Diagnosis | None) -> str:
     fit, draws = settings(tree)
     text = resources.files("pyrovae.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
@@ -90,7 +99,7 @@ def _render(tree: xr.DataTree, title: str | None) -> str:
     name = f"{tree.attrs.get('program', 'Program')}{f' on {data}' if data else ''}"
     return environment.from_string(text).render(
         title=name if title is None else title,
-        diagnosis=_diagnosis(tree),
+        diagnosis=_diagnosis(tree, diagnosis),
         sections=[draw(section, tree) for section in SECTIONS],
         fit=fit,
         draws=draws,
@@ -100,10 +109,10 @@ def _render(tree: xr.DataTree, title: str | None) -> str:
     )
 
 
-def _diagnosis(tree: xr.DataTree) -> dict[str, Any]:
+def _diagnosis(tree: xr.DataTree, found: Diagnosis | None) -> dict[str, Any]:
     """What the template shows of `pyrovae.diagnose`; ``reason`` if there is nothing to show."""
     try:
-        found = diagnose(tree)
+        found = diagnose(tree) if found is None else found
     except Exception as error:
         reason = str(error)
         if not isinstance(error, ValueError):  # a fault, not a lack: told, and the rest is still written

@@ -11,7 +11,7 @@ from pyro.distributions import Independent, MaskedDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae._rng import seeded
+from pyrovae._rng import Stream, seeded
 from pyrovae.data._validate import place
 from pyrovae.program import Program
 from pyrovae.structure import UNTOLD, Structure, describe, evaluating, trace_pair, try_pair
@@ -36,7 +36,7 @@ def check_data(program: Program, structure: Structure, batches: Batches, what: s
     holes = f"the {what} hold NaN (first: {_where(batches, 0, missing)})" if bool(missing.any()) else None
     if holes and getattr(program, "takes_mask", None) is False:
         raise ValueError(f"{holes}, {UNTOLD}")
-    with seeded(0), program.scope(), pyro.validation_enabled(False), evaluating(program):
+    with seeded(0, Stream.CHECK), program.scope(), pyro.validation_enabled(False), evaluating(program):
         first = batches.take(slice(0, 2))
         with torch.no_grad():
             program.check(first[0], first[1] if len(first) > 1 else None)

@@ -29,9 +29,11 @@ class History:
         """Close an epoch."""
         self.epochs.append((elbo, math.nan if validation is None else validation, rate, seconds))
 
-    def _criterion(self) -> list[float]:
-        column = 0 if math.isnan(self.epochs[-1][1]) else 1
-        return [e[column] for e in self.epochs]
+    def _criterion(self) -> np.ndarray:
+        """What ranks epochs: the validation bound where there is one; what is not finite ranks last."""
+        values = np.asarray(self.epochs)
+        held_out = bool(np.isfinite(values[:, 1]).any())
+        return np.where(np.isfinite(values[:, int(held_out)]), values[:, int(held_out)], -np.inf)
 
     def is_best(self) -> bool:
         """Whether the last epoch is the best so far."""
@@ -40,13 +42,16 @@ class History:
     def since_best(self) -> int:
         """Epochs since the best one."""
         values = self._criterion()
-        return len(values) - 1 - int(np.argmax(values))
+        return len(values) - 1 - int(values.argmax())
 
-    def final(self, name: str) -> float:
-        """Mean over the last tenth of the epochs, which ranks chains with less noise than the last value."""
-        values = [e[FIELDS.index(name)] for e in self.epochs]
-        value = float(np.mean(values[-max(1, len(values) // 10) :]))
-        return value if math.isfinite(value) else -math.inf
+    def quality(self, kept_best: bool) -> float:
+        """What ranks chains: the best epoch where its weights are kept, else the mean of the last tenth."""
+        values = self._criterion()
+        return float(values.max() if kept_best else values[-max(1, len(values) // 10) :].mean())
+
+    def kept(self, kept_best: bool) -> int:
+        """The epoch whose weights the chain has."""
+        return int(self._criterion().argmax()) if kept_best else len(self.epochs) - 1
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -62,7 +67,7 @@ class History:
         return cls(state["steps"].tolist(), [tuple(row) for row in state["epochs"].tolist()], state["stopped"])
 
 
-def to_dataset(histories: list[History]) -> xr.Dataset:
+def to_dataset(histories: list[History], *, kept_best: bool) -> xr.Dataset:
     """All chains side by side, shorter ones filled up with NaN; see `Fit.history`."""
 
     def pad(rows: list[np.ndarray]) -> np.ndarray:
@@ -71,11 +76,13 @@ def to_dataset(histories: list[History]) -> xr.Dataset:
             row[: len(values)] = values
         return out
 
-    variables = {"elbo_step": (("chain", "step"), pad([np.asarray(h.steps) for h in histories]))}
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    variables["elbo_step"] = (("chain", "step"), pad([np.asarray(h.steps) for h in histories]))
     for index, name in enumerate(FIELDS):
         values = pad([np.asarray([e[index] for e in h.epochs]) for h in histories])
         if name != "elbo_validation" or np.isfinite(values).any():
             variables[name] = (("chain", "epoch"), values)
+    variables["kept_epoch"] = (("chain",), np.asarray([h.kept(kept_best) for h in histories]))
     dataset = xr.Dataset(variables, attrs={"units": "nats per datum"})
     return dataset.assign_coords({str(dim): np.arange(size) for dim, size in dataset.sizes.items()})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,7 +53,8 @@ class Loss:
                 "stopped: use pyro.infer.RenyiELBO(alpha=…), another objective between mass covering and mode seeking"
             )
         self.recorded = type(elbo).__name__.startswith("Jit")
-        self.differentiable = _is_differentiable(elbo) and not self.recorded
+        tuples = isinstance(elbo, ReweightedWakeSleep)
+        self.differentiable = hasattr(elbo, "differentiable_loss") and not (self.recorded or tuples)
         self.model = program.model
         self.guide = program.guide if self.differentiable else _with_params(program)
 
@@ -130,13 +130,6 @@ def quiet() -> Iterator[None]:
 def _first(loss: Any) -> Any:
     """The bound, of the estimators that report one loss for the model and one for the guide (wake and sleep)."""
     return loss[0] if isinstance(loss, tuple) else loss
-
-
-def _is_differentiable(elbo: ELBO) -> bool:
-    method = getattr(elbo, "differentiable_loss", None)
-    if method is None or isinstance(elbo, ReweightedWakeSleep):
-        return False
-    return "NotImplementedError" not in inspect.getsource(method)
 
 
 def _with_params(program: Program) -> Callable[..., Any]:

@@ -42,8 +42,8 @@ class Fit:
         Holds the weights of the best chain: highest validation ELBO, or training ELBO without validation data.
     history
         Dataset in nats per datum: ``elbo_step`` (chain, step) as seen in training; ``elbo`` (chain, epoch), its mean
-        over the data; ``elbo_validation`` (chain, epoch); ``learning_rate`` and ``seconds`` (chain, epoch). Chains that
-        stopped early are filled up with NaN.
+        over the data; ``elbo_validation`` (chain, epoch); ``learning_rate`` and ``seconds`` (chain, epoch);
+        ``kept_epoch`` (chain), the epoch whose weights the chain has. Chains that stopped early are filled up with NaN.
     settings
         Arguments, sizes and versions, as JSON types.
     chains

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from pyro.infer import Trace_MMD
 from torch import Tensor
 
-from pyrovae._rng import derive, seed_all, seeded
+from pyrovae._rng import Stream, derive, seed_all, seeded
 from pyrovae.program import Program
 from pyrovae.structure import evaluating, trace_pair
 from pyrovae.svi.batches import Batches
@@ -35,7 +36,6 @@ from pyrovae.svi.step import culprit, take_step
 __all__ = ["Run"]
 
 EVALUATION_ROWS = 2048
-_INITIAL, _VALIDATION = 2**31, 2**31 + 1  # streams beside the epochs'
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Run:
                 if history.stopped:
                     break
                 began = time.perf_counter()
-                seed_all(derive(self.seed, chain, epoch))
+                seed_all(derive(self.seed, Stream.EPOCH, chain, epoch))
                 value = self._epoch(chain, epoch, optimizer, history, bar)
                 held_out = self._validate(self.held_out)
                 rate = optimizer.param_groups[0]["lr"]
@@ -152,29 +152,36 @@ class Run:
         if held_out is None:
             return None
         rows = min(EVALUATION_ROWS, self.objective.structure.full_size or EVALUATION_ROWS)
-        with evaluating(self.program), seeded(self.seed, _VALIDATION), torch.no_grad():
+        with evaluating(self.program), seeded(self.seed, Stream.VALIDATION), torch.no_grad():
             total = sum(self.objective.value(args) * args[0].shape[0] for _, args in held_out.blocks(rows))
         return -total / len(held_out)
 
     def _restart(self, chain: int) -> None:
         """New initial weights, drawn from this chain's own stream."""
         self.program.load_weights(self.initial)
-        with seeded(self.seed, _INITIAL, chain):
-            changed = self.program.reset_parameters()
-            if not changed:
+        with seeded(self.seed, Stream.INITIAL, chain):
+            kept = self.program.reset_parameters()
+            trained = [n for n, p in self.program.named_parameters() if p.requires_grad]
+            if kept and len(kept) == len(trained):
                 raise ValueError(
                     f"restarts={self.restarts} needs independent initial weights, and no module of the program has a "
                     "reset_parameters() that draws new ones: give your modules one, or fit once per program"
+                )
+            if kept and chain == 1:
+                warnings.warn(
+                    f"every chain starts from the same {', '.join(kept[:4])}{' …' if len(kept) > 4 else ''}: what "
+                    "holds them has no reset_parameters()",
+                    UserWarning,
+                    stacklevel=2,
                 )
             with self.program.scope(), torch.no_grad():
                 trace_pair(self.program, self.batches.take(slice(0, 2)))
 
     def _result(self) -> Fit:
-        history = to_dataset(self.histories)
-        which = "elbo_validation" if self.held_out is not None else "elbo"
-        last = [h.final(which) for h in self.histories]
+        kept_best = self.patience is not None
+        history = to_dataset(self.histories, kept_best=kept_best)
         chains = [*self.finished] or [_copy(self.program.weights())]
-        best = max(range(len(chains)), key=lambda c: last[c])
+        best = max(range(len(chains)), key=lambda c: self.histories[c].quality(kept_best))
         self.program.load_weights(chains[best])
         settings = {**self._settings(), "best_chain": best, "versions": versions()}
         return Fit(self.program, history, settings, chains)
@@ -184,6 +191,7 @@ class Run:
         return {
             "program": type(self.program).__name__,
             "loss": type(self.objective.elbo).__name__,
+            "loss_arguments": {k: v for k, v in vars(self.objective.elbo).items() if isinstance(v, (int, float, str))},
             "optimizer": getattr(self.optimizer, "__name__", repr(self.optimizer)),
             "lr": self.lr,
             "schedule": getattr(self.schedule, "__name__", str(self.schedule)),
@@ -196,8 +204,9 @@ class Run:
             "data": self.batches.data.name,
             "n": len(self.batches),
             "event_shape": list(self.batches.x.shape[1:]),
-            "data_sum": float(torch.nan_to_num(self.batches.x.double()).sum()),
+            "data_sum": _sums(self.batches),
             "n_validation": 0 if self.held_out is None else len(self.held_out),
+            "validation_sum": None if self.held_out is None else _sums(self.held_out),
         }
 
     def _checkpoint(
@@ -261,6 +270,12 @@ class Run:
             "lr, clip the gradient (clip_norm=1.0), or rescale the data",
             partial,
         )
+
+
+def _sums(batches: Batches) -> list[float]:
+    """Figures that tell data sets apart: the sums of x and of the context."""
+    tensors = [batches.x] if batches.context is None else [batches.x, batches.context]
+    return [float(torch.nan_to_num(t.double()).sum()) for t in tensors]
 
 
 def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -39,7 +39,16 @@ def take_step(
                 check_gradients(objective.program)
             return value
 
-        return float(optimizer.step(closure))
+        before = [[p.detach().clone() for p in group["params"]] for group in optimizer.param_groups]
+        value = float(optimizer.step(closure))
+        after = [p for group in optimizer.param_groups for p in group["params"]]
+        if math.isfinite(value) and all(bool(p.isfinite().all()) for p in after):
+            return value
+        with torch.no_grad():
+            for group, values in zip(optimizer.param_groups, before, strict=True):
+                for p, kept in zip(group["params"], values, strict=True):
+                    p.copy_(kept)
+        return math.nan
     loss = gradients()
     if first:
         check_gradients(objective.program)
