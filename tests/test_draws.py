@@ -385,7 +385,7 @@ class TestQuietFaults:
         def model(x):
             with pyro.plate("data", len(x)):
                 z = pyro.sample("z", dist.Normal(0.0, 1.0))
-                mu = pyro.deterministic("mu", 2 * z)
+                mu = pyro.deterministic("mu", 2 * z, event_dim=0)
                 pyro.sample("x", dist.Normal(mu, 1.0), obs=x[:, 0])
 
         def guide(x):
