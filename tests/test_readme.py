@@ -43,6 +43,11 @@ def test_further_examples_in_order(namespace: dict, capsys) -> None:
         assert capsys.readouterr().out.strip()
 
 
+def test_examples_can_be_pasted_into_a_session() -> None:
+    """A blank line ends a block there, so none may stand before an indented line."""
+    assert [text for text in PYTHON if re.search(r"\n\n[ \t]+\S", text)] == []
+
+
 def test_links_lead_somewhere() -> None:
     root = Path(__file__).parents[1]
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)

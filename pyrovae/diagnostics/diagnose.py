@@ -29,6 +29,7 @@ GAP = 0.5
 FEW, SOME = 0.05, 0.25
 """Shares of data with a bad k̂: up to FEW the guide is good, up to SOME usable."""
 RHAT = 1.1
+RICHER = "a richer guide (a full covariance, if it is diagonal), or a wider network in it"
 CHANGE = 0.5
 
 DESCRIBES = "Does it describe these data?"
@@ -38,11 +39,14 @@ USED = "Are all latents used?"
 CONVERGED = "Has training converged?"
 IN_TIME = "Did training stop in time?"
 FAULTS = {
-    TIGHT: "the ELBO is far below log p(x)",
-    USABLE: "q(z|x) cannot stand for the posterior of many data",
-    USED: "latents carry nothing",
-    CONVERGED: "training has not converged",
-    IN_TIME: "training went on too long",
+    TIGHT: {"usable": "the ELBO is below log p(x)", "bad": "the ELBO is far below log p(x)"},
+    USABLE: {
+        "usable": "q(z|x) cannot stand for the posterior of some data",
+        "bad": "q(z|x) cannot stand for the posterior of many data",
+    },
+    USED: {"usable": "some latents carry nothing", "bad": "no latent carries anything"},
+    CONVERGED: {"usable": "training may not have converged", "bad": "training has not converged"},
+    IN_TIME: {"usable": "training went on a little too long", "bad": "training went on too long"},
 }
 
 COLUMNS = ["question", "figure", "threshold", "bad", "verdict", "action"]
@@ -82,7 +86,7 @@ class Diagnosis:
                 made += ": the draws can stand for the posterior"
             return f"{made}.{rest}"
         bad = self.table[self.table["verdict"] == self.verdict]
-        faults = "; ".join(FAULTS[q] for q in bad["question"])
+        faults = "; ".join(FAULTS[q][self.verdict] for q in bad["question"])
         lead = "Not to be trusted as it is" if self.verdict == "bad" else "Usable with care"
         return f"{lead}: {faults}. First: {bad['action'].iloc[0]}.{rest}"
 
@@ -169,7 +173,7 @@ def _evidence(figures: Figures) -> dict[str, Any]:
     return {
         "figure": f"elpd {_number(float(values.mean()))} ± {error:.2f}",
         "verdict": "–",
-        "action": "compare it with another model's on the same held-out data (az.compare)",
+        "action": "compare it with another model's on the same data: az.compare of pv.diagnostics.elpd(tree)",
     }
 
 
@@ -182,7 +186,9 @@ def _tightness(figures: Figures) -> dict[str, Any]:
         "figure": f"ELBO {_number(float(elbo.mean()))}, gap {'≥ ' if lower else ''}{gap:.2f}",
         "threshold": f"gap < {GAP}",
         "verdict": verdict,
-        "action": "–" if verdict == "good" else "a richer guide (guides.MultivariateNormal), or a wider network in it",
+        "action": "–"
+        if verdict == "good"
+        else "a richer guide (a full covariance, if it is diagonal), or a wider network in it",
     }
 
 
@@ -229,8 +235,8 @@ def _convergence(figures: Figures) -> dict[str, Any]:
     rhat, change = float(figures.history["rhat"].item()), float(figures.history["change"].item())
     good = rhat < RHAT or abs(change) < CHANGE / 5
     return {
-        "figure": f"R̂ of ELBO {rhat:.2f}, {change:+.2f}",
-        "threshold": f"R̂ < {RHAT} or ±{CHANGE / 5}",
+        "figure": f"ELBO {'rises' if change > 0 else 'falls'} {abs(change):.2f}, R̂ {rhat:.2f}",
+        "threshold": f"< {CHANGE / 5}, or R̂ < {RHAT}",
         "verdict": "good" if good else "usable" if abs(change) < 2 * CHANGE else "bad",
         "action": "–" if good else "more epochs" if change > 0 else "a lower lr: the bound falls",
     }

@@ -73,7 +73,7 @@ def statistics(tree: xr.DataTree, *, var_name: str | None = None) -> list[Statis
     if not np.isin(seen[there], (0, 1)).all():
         spread = [np.sqrt(mean((v - c[..., None]) ** 2)) for v, c in ((seen, centre_seen), (made, centre_made))]
         found.append(Statistic("spread of each datum", f"standard deviation over {over}", spread[0], spread[1]))
-        if 0.05 < zeros < 0.95:
+        if 0.05 < zeros < 0.95 and (made == 0).any():  # a continuous family never gives a zero
             found.append(
                 Statistic("zeros in each datum", f"share of zeros over {over}", mean(seen == 0), mean(made == 0))
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from pyrovae.svi.step import culprit, take_step
 __all__ = ["Run"]
 
 EVALUATION_ROWS = 2048
+SMALL_STEP = 1e8  # multiplications of a batch, below which threads cost more in waiting than they save
 
 
 @dataclass
@@ -62,14 +64,18 @@ class Run:
     initial: dict[str, Tensor] = field(default_factory=dict)
     finished: list[dict[str, Tensor]] = field(default_factory=list)
     histories: list[History] = field(default_factory=list)
-    last_checkpoint: float = field(default_factory=time.monotonic)
+    last_checkpoint: float = -math.inf  # the first epoch is kept at once
 
     def all(self) -> Fit:
         """Every chain, from the start or from the checkpoint."""
         self.initial = _copy(self.program.weights())
         pending = self._read_checkpoint()
         steps = math.ceil(len(self.batches) / self.batch_size)
-        with progress_bar(self.progress, self.restarts, self.epochs, steps) as bar:
+        weights = sum(p.numel() for p in self.program.parameters())
+        with (
+            _one_thread(self.batch_size * weights < SMALL_STEP),
+            progress_bar(self.progress, self.restarts, self.epochs, steps) as bar,
+        ):
             for chain in range(len(self.finished), self.restarts):
                 self._chain(chain, pending, bar)
                 pending = None
@@ -270,6 +276,17 @@ class Run:
             "lr, clip the gradient (clip_norm=1.0), or rescale the data",
             partial,
         )
+
+
+@contextmanager
+def _one_thread(wanted: bool) -> Iterator[None]:
+    """A block on one thread of the processor."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if wanted else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _sums(batches: Batches) -> list[float]:
