@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dis
-import functools
-import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +11,8 @@ import torch
 from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
+
+from pyrovae._modules import modules_of
 
 __all__ = ["Program", "as_program"]
 
@@ -62,7 +61,7 @@ class Program(PyroModule):
         self._functions = (model, guide)
         found: dict[str, nn.Module] = {}
         for role, function in (("model", model), ("guide", guide)):
-            for name, module in _modules_of(function):
+            for name, module in modules_of(function):
                 if all(module is not other for other in found.values()):
                     found[f"{role}_{name}" if name else role] = module
         self.found = nn.ModuleDict(found)
@@ -219,52 +218,6 @@ def repeat(tensors: tuple[Tensor | None, ...], times: int) -> tuple[Tensor, ...]
     return tuple(
         t if times == 1 else t.expand(times, *t.shape).reshape(-1, *t.shape[1:]) for t in tensors if t is not None
     )
-
-
-def _modules_of(function: Any, depth: int = 3) -> Iterator[tuple[str, nn.Module]]:
-    """Modules that a callable is, belongs to, or refers to by name, with that name."""
-    if isinstance(function, nn.Module):
-        yield "", function
-    elif isinstance(function, types.MethodType):
-        if isinstance(function.__self__, nn.Module):
-            yield "", function.__self__
-        else:
-            held = getattr(function.__self__, "__dict__", {})
-            yield from ((name, value) for name, value in held.items() if isinstance(value, nn.Module))
-            yield from _modules_of(function.__func__, depth)
-    elif isinstance(function, functools.partial):
-        yield from _modules_of(function.func, depth)
-        for index, value in enumerate((*function.args, *function.keywords.values())):
-            if isinstance(value, nn.Module):
-                yield f"argument_{index}", value
-    elif isinstance(function, types.FunctionType):
-        for name, value in _references(function):
-            if isinstance(value, nn.Module):
-                yield name, value
-            elif isinstance(value, (dict, list, tuple)):
-                items = value.items() if isinstance(value, dict) else enumerate(value)
-                yield from ((f"{name}_{key}", item) for key, item in items if isinstance(item, nn.Module))
-            elif depth and isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
-                yield from _modules_of(value, depth - 1)
-    elif not isinstance(function, type) and callable(function):
-        yield from ((n, value) for n, value in vars(function).items() if isinstance(value, nn.Module))
-
-
-def _references(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    names: set[str] = set()
-    codes = [function.__code__]
-    while codes:
-        code = codes.pop()
-        names |= {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
-        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    for name in sorted(names):
-        if name in function.__globals__:
-            yield name, function.__globals__[name]
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # a variable that is not assigned yet
-            continue
 
 
 def _refuse_shared_names(model: Any, guide: Any) -> None:

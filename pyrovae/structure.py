@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import broadcast_shape
-from torch import Tensor, nn
-from torch.distributions import constraints
+from torch import Tensor
 
+from pyrovae._modes import evaluating
 from pyrovae._rng import Stream, seeded
+from pyrovae._support import check_reach
 from pyrovae.program import Program
 
-__all__ = ["Site", "Structure", "evaluating", "inspect_program", "prune", "trace_pair", "training_modes", "try_pair"]
+__all__ = ["Site", "Structure", "inspect_program", "prune", "trace_pair", "try_pair"]
 
 UNTOLD = (
     "and the guide cannot be told which cells are missing. If they are missing, build the guide's network with "
@@ -67,31 +64,6 @@ class Structure:
     enumerated: tuple[str, ...]
     auxiliary: tuple[str, ...]
     full_size: int | None
-
-
-@contextmanager
-def evaluating(program: nn.Module) -> Iterator[None]:
-    """A block in ``eval`` mode, after which each module has the mode it had."""
-    modes = [(module, module.training) for module in program.modules()]
-    program.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def training_modes(program: nn.Module) -> Iterator[None]:
-    """A block in which the program trains; modules that were set to ``eval`` inside a training one stay frozen."""
-    modes = [(module, module.training) for module in program.modules()]
-    if not program.training:
-        program.train()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def trace_pair(program: Program, args: tuple[Tensor, ...]) -> tuple[poutine.Trace, poutine.Trace]:
@@ -174,7 +146,7 @@ def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Stru
     with seeded(1, Stream.CHECK), torch.no_grad():
         for name in latents:
             if name in guide:
-                _check_reach(name, latents[name]["fn"], guide.nodes[name]["fn"])
+                check_reach(name, latents[name]["fn"], guide.nodes[name]["fn"])
     sites = {n: _site(s, plate) for n, s in model.nodes.items() if s["type"] == "sample"}
     observed = tuple(
         s
@@ -309,47 +281,6 @@ def _check_events(program: Program, args: tuple[Tensor, ...]) -> None:
     for name in prune(guide).nodes.keys() & prune(model).nodes.keys():
         if guide.nodes[name]["type"] == "sample" and not model.nodes[name]["is_observed"]:
             _check_event(name, guide.nodes[name]["fn"].event_shape, model.nodes[name]["fn"].event_shape)
-
-
-def _check_reach(name: str, prior: Any, q: Any, draws: int = 64) -> None:
-    """Draws of each must lie in the support of the other, or the ELBO is −∞ or part of the posterior out of reach."""
-    for here, there, says in (
-        (q, prior, "draws of the guide fall outside it: the ELBO would be −∞"),
-        (prior, q, "the guide cannot reach all of it"),
-    ):
-        try:
-            values = here.sample((draws,))
-        except NotImplementedError:
-            continue
-        if not bool(_in_support(there, values).all()):
-            raise ValueError(
-                f"site {name!r}: the model's latent has support {describe(prior.support)}, the guide's distribution "
-                f"{describe(q.support)}, and {says}. Use a guide on {describe(prior.support)}, for example a Normal "
-                "pushed through biject_to of that support (pyro.distributions.TransformedDistribution)"
-            )
-
-
-def _in_support(fn: Any, values: Tensor) -> Tensor:
-    try:
-        shape = broadcast_shape(fn.batch_shape, values.shape[: values.dim() - fn.event_dim])
-    except ValueError:
-        return torch.tensor(False)
-    ok: Tensor = fn.support.check(values.expand(*shape, *fn.event_shape))
-    return ok
-
-
-def describe(support: Any) -> str:
-    """A support in words: IndependentConstraint(Real(), 1) is 'real'."""
-    while isinstance(support, type(constraints.independent(constraints.real, 1))):
-        support = support.base_constraint
-    name = type(support).__name__.strip("_")
-    bounds = [
-        f"{value.max().item() if isinstance(value, Tensor) else value:g}"
-        for value in (getattr(support, bound, None) for bound in ("lower_bound", "upper_bound"))
-        if value is not None
-    ]
-    words = "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip().replace("_", " ")
-    return f"{words} ({', '.join(bounds)})" if bounds and not any(math.isinf(float(b)) for b in bounds) else words
 
 
 def _site(site: Any, plate: str) -> Site:

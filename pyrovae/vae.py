@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from pyrovae._calls import Call
 from pyrovae._missing import masked
+from pyrovae._modes import evaluating
+from pyrovae._modules import modules_of
 from pyrovae._parts import call_part, expect_shapes, refuse_uncallable, shape_message
 from pyrovae._rng import preserved
-from pyrovae.program import Program, _modules_of
-from pyrovae.structure import evaluating
+from pyrovae.program import Program
 
 __all__ = ["VAE"]
 
@@ -70,7 +71,7 @@ class VAE(Program):
             refuse_uncallable(name, part)
         found: dict[str, nn.Module] = {}
         for role, part in parts.items():
-            for name, module in _modules_of(part):
+            for name, module in modules_of(part):
                 if all(module is not other for other in found.values()):
                     found[f"{role}_{name}" if name else role] = module
         self.parts = nn.ModuleDict(found)

@@ -277,7 +277,7 @@ def test_a_run_survives_an_overwrite_that_fails(fit: Run, out: Path, tmp_path: P
     before = weights(out), names(out)
     for bad in (["--set", "likelihood=bernoulli"], ["--lr=-1"], ["--set", "latents=0"], ["--test", "99"]):
         assert fit("--overwrite", *bad).exit_code == 1
-    assert (weights(out), names(out)) == before
+    assert (weights(out), names(out) - {"checkpoint"}) == before
 
 
 def test_a_file_in_the_place_of_the_folder(fit: Run, out: Path) -> None:
@@ -335,17 +335,18 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     assert same_weights(out, tmp_path / "whole", program)
 
 
-def test_an_interruption_before_the_first_checkpoint(fit: Run, out: Path, stopping: str) -> None:
-    says(fit("--epochs", "40", model=stopping, sizes=False), "interrupted", "no checkpoint", code=130)
-    assert names(out) == set()
-    assert fit("--epochs", "2", model=stopping, sizes=False).exit_code == 0
+def test_the_first_epoch_is_kept_at_once(fit: Run, out: Path, stopping: str) -> None:
+    says(fit("--epochs", "40", model=stopping, sizes=False), "interrupted", "--resume", code=130)
+    assert names(out) == {"checkpoint"}
+    assert fit("--epochs", "2", "--overwrite", model=stopping, sizes=False).exit_code == 0
+    assert "checkpoint" not in names(out)
 
 
 def test_an_older_run_survives_an_interrupted_overwrite(fit: Run, out: Path, stopping: str) -> None:
     assert fit().exit_code == 0
     before = weights(out), names(out)
     says(fit("--epochs", "40", "--overwrite", model=stopping, sizes=False), code=130)
-    assert (weights(out), names(out)) == before
+    assert (weights(out), names(out) - {"checkpoint"}) == before
 
 
 def test_an_interruption_after_the_fit(fit: Run, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,3 +532,16 @@ def test_report_of_no_run(tmp_path: Path) -> None:
 def test_report_of_damaged_draws(tmp_path: Path) -> None:
     (tmp_path / "posterior.zarr").mkdir()
     says(invoke("report", str(tmp_path)), "cannot be read")
+
+
+def test_columns_of_a_table(fit: Run, out: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    rows = [f"{i % 5},{(i * 3) % 4},{'ab'[i % 2]}" for i in range(60)]
+    table.write_text("\n".join(["first,second,kind", *rows]) + "\n")
+    says(fit(data=str(table)), "column 'kind'", "expected numbers")
+    says(fit("--columns", "first,secnd", data=str(table)), "no column 'secnd' (did you mean 'second'?)")
+    assert fit("--columns", "second,first", data=str(table)).exit_code == 0
+    import xarray as xr
+
+    tree = xr.open_datatree(out / "posterior.zarr", engine="zarr", consolidated=False)
+    assert tree["observed_data"]["column"].values.tolist() == ["second", "first"]

@@ -276,7 +276,7 @@ def test_khat_takes_infinite_values(tree: xr.DataTree) -> None:
 
 
 def test_few_draws_are_refused_for_khat(tree: xr.DataTree) -> None:
-    with pytest.raises(ValueError, match="at least 25 draws"):
+    with pytest.raises(ValueError, match="at least 30 draws"):
         plots.plot_khat(tree.isel(draw=slice(20)))
 
 

@@ -219,7 +219,7 @@ def test_a_failed_write_leaves_the_old_file(tree: xr.DataTree, tmp_path: Path, m
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("pyrovae.report.page.os.replace", full)
+    monkeypatch.setattr("pyrovae._atomic.os.replace", full)
     with pytest.raises(OSError, match="no space left"):
         report.write(tree, path, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

@@ -14,7 +14,9 @@ from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.structure import describe, evaluating, inspect_program
+from pyrovae._modes import evaluating
+from pyrovae._support import describe
+from pyrovae.structure import inspect_program
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 N = dist.Normal

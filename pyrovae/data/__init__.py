@@ -1,5 +1,7 @@
 """Data sets in memory: the container, conversions, named sets and files.
 
+Examples
+--------
 >>> from pyrovae import data
 >>> data.load("digits")
 Data(digits: 1,797 × pixel 64, int64, labels)

@@ -21,11 +21,16 @@ def binarize(
 ) -> tuple[torch.Tensor, Draw | None]:
     """The new values and the transform to apply per batch; see `Data.binarize`.
 
-    Args:
-        x: probabilities of a one, any shape, or an 8-bit image.
-        how: ``"dynamic"``, ``"static"`` or ``"threshold"``.
-        seed: seeds the static draw.
-        where: says in words where the first true element of a tensor like `x` is.
+    Parameters
+    ----------
+    x
+        Probabilities of a one, any shape, or an 8-bit image.
+    how
+        ``"dynamic"``, ``"static"`` or ``"threshold"``.
+    seed
+        Seeds the static draw.
+    where
+        Says in words where the first true element of a tensor like `x` is.
     """
     if how not in ("dynamic", "static", "threshold"):
         raise ValueError(f"binarize={how!r}: expected 'dynamic', 'static' or 'threshold'")

@@ -22,27 +22,42 @@ Coords = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
 class Data:
     """A data set in memory: n data along the first axis of a tensor, and what is known of them.
 
-    Args:
-        x: the data, shape (n, *event), on the CPU. Stored as uint8, int64, float32 or float64,
-            other numeric types are widened to one of these (bool to uint8). NaN means missing.
-        name: what the set is called in reports.
-        dims: names of the event dimensions, by default ``("x_dim_0", …)``.
-        coords: coordinates as xarray spells them, ``{name: (dims, values)}``, over ``"obs_id"``
-            (the data) and `dims`. ``obs_id`` itself is 0..n−1 unless given.
-        context: covariates that a conditional model is given, shape (n, c), finite floats.
-        labels: classes, shape (n,), for colouring and analysis only; no model sees them.
-        draw: a random transform applied anew to every batch of `x`, such as `torch.bernoulli` for
-            dynamic binarisation. It must draw from torch's global generator.
-        test: how many data at the end are the published test set, or None if there is none.
-        test_size: how much a random split holds out, as a count or a fraction of n.
-
     `x` is not copied where it need not be: it shares memory with the tensor passed in.
 
-    Raises:
-        ValueError: no data, no event dimension, an infinite value, lengths or names that do not
-            match; the message names the datum and the feature.
-        TypeError: `x` is not a tensor of real numbers.
+    Parameters
+    ----------
+    x
+        The data, shape (n, *event), on the CPU. Stored as uint8, int64, float32 or float64, other numeric types are
+        widened to one of these (bool to uint8). NaN means missing.
+    name
+        What the set is called in reports.
+    dims
+        Names of the event dimensions, by default ``("x_dim_0", …)``.
+    coords
+        Coordinates as xarray spells them, ``{name: (dims, values)}``, over ``"obs_id"`` (the data) and `dims`.
+        ``obs_id`` itself is 0..n−1 unless given.
+    context
+        Covariates that a conditional model is given, shape (n, c), finite floats.
+    labels
+        Classes, shape (n,), for colouring and analysis only; no model sees them.
+    draw
+        A random transform applied anew to every batch of `x`, such as `torch.bernoulli` for dynamic binarisation. It
+        must draw from torch's global generator.
+    test
+        How many data at the end are the published test set, or None if there is none.
+    test_size
+        How much a random split holds out, as a count or a fraction of n.
 
+    Raises
+    ------
+    ValueError
+        No data, no event dimension, an infinite value, lengths or names that do not match; the message names the
+        datum and the feature.
+    TypeError
+        `x` is not a tensor of real numbers.
+
+    Examples
+    --------
     >>> data = Data(torch.rand(6, 2), name="toy", dims=("feature",), labels=[0, 0, 0, 1, 1, 1])
     >>> data
     Data(toy: 6 × feature 2, float32, labels)
@@ -111,17 +126,23 @@ class Data:
     def take(self, indices: torch.Tensor | np.ndarray | Sequence[int] | slice) -> Data:
         """Some of the data, in the order asked for, with their coordinates, context and labels.
 
-        Args:
-            indices: integer positions (negative ones count from the end), a boolean mask of
-                length n, or a slice; a slice with a positive step shares memory with `x`.
+        The published test set is no longer known in the result; a `test_size` given as a count becomes the fraction
+        of the data it was.
 
-        The published test set is no longer known in the result; a `test_size` given as a count
-        becomes the fraction of the data it was.
+        Parameters
+        ----------
+        indices
+            Integer positions (negative ones count from the end), a boolean mask of length n, or a slice; a slice with
+            a positive step shares memory with `x`.
 
-        Raises:
-            IndexError: a position out of range, or a mask of another length.
-            TypeError: indices that are neither integers, booleans nor a slice.
-            ValueError: nothing is taken.
+        Raises
+        ------
+        IndexError
+            A position out of range, or a mask of another length.
+        TypeError
+            Indices that are neither integers, booleans nor a slice.
+        ValueError
+            Nothing is taken.
         """
         rows = self._positions(indices)
         cut = isinstance(indices, slice) and (indices.step or 1) > 0
@@ -147,18 +168,28 @@ class Data:
     def split(self, seed: int = 0, test: int | float | None = None) -> tuple[Data, Data]:
         """A training and a test set.
 
-        Args:
-            seed: seeds the random split; the global random state is neither read nor changed.
-            test: how much to hold out: a count (int) or a fraction of n (float). Without it, the
-                published test set where there is one, else a random `test_size`.
+        Parameters
+        ----------
+        seed
+            Seeds the random split; the global random state is neither read nor changed.
+        test
+            How much to hold out: a count (int) or a fraction of n (float). Without it, the published test set where
+            there is one, else a random `test_size`.
 
-        Returns:
+        Returns
+        -------
+        tuple[Data, Data]
             (train, test), each in the order of this set; `obs_id` tells which datum is which.
 
-        Raises:
-            ValueError: a size that leaves the training or the test set empty.
-            TypeError: a size that is not a number.
+        Raises
+        ------
+        ValueError
+            A size that leaves the training or the test set empty.
+        TypeError
+            A size that is not a number.
 
+        Examples
+        --------
         >>> train, test = Data(torch.rand(12, 2)).split(seed=0, test=.25)
         >>> len(train), len(test)
         (9, 3)
@@ -174,18 +205,24 @@ class Data:
     def binarize(self, how: str, seed: int = 0) -> Data:
         """The same set with binary values; those of `x` are the probabilities of a one.
 
-        Args:
-            how: ``"dynamic"``: drawn anew for every batch (Salakhutdinov & Murray, 2008), so that
-                `x` stays as it is and `draw` is `torch.bernoulli`; ``"static"``: drawn once;
-                ``"threshold"``: one where x > 0.5.
-            seed: seeds the static draw; the global random state is neither read nor changed.
+        Values of an 8-bit image (uint8 with a value above 1) are divided by 255 first; integers become the default
+        float type. Missing values stay missing.
 
-        Values of an 8-bit image (uint8 with a value above 1) are divided by 255 first; integers
-        become the default float type. Missing values stay missing.
+        Parameters
+        ----------
+        how
+            ``"dynamic"``: drawn anew for every batch (Salakhutdinov & Murray, 2008), so that `x` stays as it is and
+            `draw` is `torch.bernoulli`; ``"static"``: drawn once; ``"threshold"``: one where x > 0.5.
+        seed
+            Seeds the static draw; the global random state is neither read nor changed.
 
-        Raises:
-            ValueError: an unknown `how`, or a value outside [0, 1], named with its place.
+        Raises
+        ------
+        ValueError
+            An unknown `how`, or a value outside [0, 1], named with its place.
 
+        Examples
+        --------
         >>> Data(torch.tensor([[.2, .9]])).binarize("threshold").x
         tensor([[0., 1.]])
         """

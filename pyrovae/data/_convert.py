@@ -20,29 +20,38 @@ __all__ = ["as_data"]
 def as_data(obj: Any, context: Any = None, name: str | None = None) -> Data:
     """Convert whatever holds data to `Data`.
 
-    Args:
-        obj: one of
+    Parameters
+    ----------
+    obj
+        One of
 
-            - `Data`, returned as it is, or with the given context and name in place of its own;
-            - a tensor, an array or nested lists of shape (n, *event);
-            - a pandas DataFrame: the index becomes the coordinate ``obs_id``, the columns the
-              event dimension ``column``; NA becomes NaN, integers without NA stay exact;
-            - an xarray DataArray: the first dimension (or one named ``obs_id``) counts the data;
-              the other dimensions and all coordinates are kept;
-            - an xarray Dataset with exactly one variable;
-            - a map-style `torch.utils.data.Dataset` with items ``x`` or ``(x, label)``, or a
-              `DataLoader` of batches of these. Each is read once, into memory: what its random
-              transforms drew then stays. Fresh randomness belongs in `Data.draw`. A loader that
-              shuffles fixes the order in which it was read; the random state is left as it was.
-        context: covariates for a conditional model: a tensor, array, DataFrame or Series of
-            length n; one-dimensional ones become (n, 1).
-        name: what the set is called.
+        - `Data`, returned as it is, or with the given context and name in place of its own;
+        - a tensor, an array or nested lists of shape (n, *event);
+        - a pandas DataFrame: the index becomes the coordinate ``obs_id``, the columns the event dimension ``column``;
+          NA becomes NaN, integers without NA stay exact;
+        - an xarray DataArray: the first dimension (or one named ``obs_id``) counts the data; the other dimensions and
+          all coordinates are kept;
+        - an xarray Dataset with exactly one variable;
+        - a map-style `torch.utils.data.Dataset` with items ``x`` or ``(x, label)``, or a `DataLoader` of batches of
+          these. Each is read once, into memory: what its random transforms drew then stays. Fresh randomness belongs
+          in `Data.draw`. A loader that shuffles fixes the order in which it was read; the random state is left as it
+          was.
+    context
+        Covariates for a conditional model: a tensor, array, DataFrame or Series of length n; one-dimensional ones
+        become (n, 1).
+    name
+        What the set is called.
 
-    Raises:
-        TypeError: an object of another kind, or values that are not real numbers.
-        ValueError: empty or infinite data, ragged lists, lengths that do not match, several
-            variables, covariates that are not finite or whose index is not the data's.
+    Raises
+    ------
+    TypeError
+        An object of another kind, or values that are not real numbers.
+    ValueError
+        Empty or infinite data, ragged lists, lengths that do not match, several variables, covariates that are not
+        finite or whose index is not the data's.
 
+    Examples
+    --------
     >>> as_data([[1, 2], [3, 4]], context=[.5, .7], name="toy")
     Data(toy: 2 × x_dim_0 2, int64, context 1)
     """

@@ -25,26 +25,32 @@ __all__ = ["SUFFIXES", "read"]
 def read(path: str | os.PathLike[str], *, columns: Sequence[str] | None = None) -> Data:
     """Read a data set from a file; its name becomes the set's.
 
-    Args:
-        columns: of a table, the columns to take, by name and in this order; all by default.
-        path: by its suffix,
-
-            - ``.npy``: an array of shape (n, *event);
-            - ``.npz``: one such array, or ``x`` with ``context`` and ``labels`` beside it;
-            - ``.csv`` (with a header) and ``.parquet``: a datum per row; a column ``obs_id`` (or
-              the unnamed first one that pandas writes) becomes the index, a column ``label``
-              (or ``labels``) the labels;
-            - ``.nc`` (netCDF) and ``.zarr`` (a folder): one variable, or ``x`` with ``context``
-              and ``labels`` beside it; dimensions and coordinates are kept.
-
     Arrays of Python objects are refused: reading them could run code.
 
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: an unknown suffix, a damaged file, an unknown column, or contents that are no
-            data set.
-        TypeError: values that are not real numbers.
-        ImportError: a ``.parquet`` file without pyarrow.
+    Parameters
+    ----------
+    path
+        By its suffix,
+
+        - ``.npy``: an array of shape (n, *event);
+        - ``.npz``: one such array, or ``x`` with ``context`` and ``labels`` beside it;
+        - ``.csv`` (with a header) and ``.parquet``: a datum per row; a column ``obs_id`` (or the unnamed first one
+          that pandas writes) becomes the index, a column ``label`` (or ``labels``) the labels;
+        - ``.nc`` (netCDF) and ``.zarr`` (a folder): one variable, or ``x`` with ``context`` and ``labels`` beside it;
+          dimensions and coordinates are kept.
+    columns
+        Of a table, the columns to take, by name and in this order; all by default.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        An unknown suffix, a damaged file, an unknown column, or contents that are no data set.
+    TypeError
+        Values that are not real numbers.
+    ImportError
+        A ``.parquet`` file without pyarrow.
     """
     path = Path(path).expanduser()
     suffix = path.suffix.lower()

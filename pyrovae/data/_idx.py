@@ -24,12 +24,17 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     dimension as a big-endian 32-bit integer, then the values, big-endian, last dimension fastest.
     No more is read, or held in memory, than the header says, and one byte to see that it ends.
 
-    Returns:
-        an array of the shape and type in the header, in native byte order.
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and type in the header, in native byte order.
 
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an IDX file, or one that is shorter or longer than its header says.
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        Not an IDX file, or one that is shorter or longer than its header says.
     """
     path = Path(path)
     try:

@@ -72,9 +72,12 @@ def grid_coords(rows: int, columns: int) -> dict[str, tuple[tuple[str, ...], np.
 def load_images(images: Images, directory: str | os.PathLike[str] | None = None) -> Data:
     """The set as floats in [0, 1], shape (n, 784), the published test set last, with labels.
 
-    Raises:
-        FileNotFoundError: the files are nowhere and could not be fetched, or no such `directory`.
-        ValueError: a damaged file, or files that do not belong together.
+    Raises
+    ------
+    FileNotFoundError
+        The files are nowhere and could not be fetched, or no such `directory`.
+    ValueError
+        A damaged file, or files that do not belong together.
     """
     paths = locate(images, directory) or _fetch(images, directory)
     arrays = [read_idx(path) for path in paths]

@@ -48,25 +48,34 @@ def load(
 ) -> Data:
     """Load a data set by its name, or from a file (see `read`).
 
-    Args:
-        name: ``"digits"``: 1,797 scans of handwritten digits, 8 × 8 pixels, integers 0..16, bundled
-            with scikit-learn; ``"mnist"``, ``"fashion-mnist"``: 70,000 images of 28 × 28 pixels as
-            floats in [0, 1], of which the last 10,000 are the published test set; or a path.
-            Images are flattened to the dimension ``pixel``, with coordinates ``row`` and
-            ``column``; the classes are in `labels`.
-        binarize: ``"dynamic"``, ``"static"`` or ``"threshold"``, see `Data.binarize`; the digits
-            are divided by 16 first.
-        columns: of a table in a file, the columns to take (see `read`).
-        directory: where to look first for ``<name>/train-images-idx3-ubyte`` and its three
-            companions, plain or ``.gz`` (or in this folder itself, if it has the set's name). Then
-            come the folder in the environment variable ``PYROVAE_DATA_DIR`` and that of Debian's
-            package; what is found nowhere is fetched, checked and kept in the user's cache.
-        seed: seeds static binarisation.
+    Parameters
+    ----------
+    name
+        ``"digits"``: 1,797 scans of handwritten digits, 8 × 8 pixels, integers 0..16, bundled with scikit-learn;
+        ``"mnist"``, ``"fashion-mnist"``: 70,000 images of 28 × 28 pixels as floats in [0, 1], of which the last
+        10,000 are the published test set; or a path. Images are flattened to the dimension ``pixel``, with
+        coordinates ``row`` and ``column``; the classes are in `labels`.
+    binarize
+        ``"dynamic"``, ``"static"`` or ``"threshold"``, see `Data.binarize`; the digits are divided by 16 first.
+    columns
+        Of a table in a file, the columns to take (see `read`).
+    directory
+        Where to look first for ``<name>/train-images-idx3-ubyte`` and its three companions, plain or ``.gz`` (or in
+        this folder itself, if it has the set's name). Then come the folder in the environment variable
+        ``PYROVAE_DATA_DIR`` and that of Debian's package; what is found nowhere is fetched, checked and kept in the
+        user's cache.
+    seed
+        Seeds static binarisation.
 
-    Raises:
-        ValueError: an unknown name or `binarize`, a damaged file, values that cannot be binarised.
-        FileNotFoundError: no such file or folder, or a set that is not here and cannot be fetched.
+    Raises
+    ------
+    ValueError
+        An unknown name or `binarize`, a damaged file, values that cannot be binarised.
+    FileNotFoundError
+        No such file or folder, or a set that is not here and cannot be fetched.
 
+    Examples
+    --------
     >>> train, test = load("digits").split(seed=0)
     >>> train, len(test)
     (Data(digits: 1,500 × pixel 64, int64, labels), 297)
@@ -97,6 +106,8 @@ def load(
 def names(directory: Directory = None) -> dict[str, Known]:
     """The named data sets: for each a line on it, and whether it loads without fetching.
 
+    Examples
+    --------
     >>> names()["digits"].local
     True
     """

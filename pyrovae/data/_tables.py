@@ -21,9 +21,12 @@ def numbers(frame: pd.DataFrame, what: str = "the data frame") -> np.ndarray:
 
     Missing values (NaN, pandas' NA) become NaN; integers without them stay integers.
 
-    Raises:
-        TypeError: a column that does not hold real numbers, named with its dtype.
-        ValueError: no columns.
+    Raises
+    ------
+    TypeError
+        A column that does not hold real numbers, named with its dtype.
+    ValueError
+        No columns.
     """
     if not frame.shape[1]:
         raise ValueError(f"{what} has no columns of values")

@@ -19,10 +19,15 @@ def standard_array(array: np.ndarray, what: str = "x") -> np.ndarray:
     float64; masked entries become NaN. The result is in native byte order and writable; memory
     is shared with the input where no conversion is needed.
 
-    Raises:
-        TypeError: the array does not hold real numbers.
-        ValueError: an unsigned integer does not fit int64.
+    Raises
+    ------
+    TypeError
+        The array does not hold real numbers.
+    ValueError
+        An unsigned integer does not fit int64.
 
+    Examples
+    --------
     >>> standard_array(np.array([True, False])).dtype
     dtype('uint8')
     """
@@ -53,9 +58,12 @@ def standard_array(array: np.ndarray, what: str = "x") -> np.ndarray:
 def standard_tensor(tensor: torch.Tensor, what: str = "x") -> torch.Tensor:
     """The tensor's analogue of `standard_array`: detached, dense, on the CPU.
 
-    Raises:
-        TypeError: the tensor is complex, quantised, sparse or nested.
-        ValueError: an unsigned integer does not fit int64.
+    Raises
+    ------
+    TypeError
+        The tensor is complex, quantised, sparse or nested.
+    ValueError
+        An unsigned integer does not fit int64.
     """
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
         raise TypeError(f"{what} is a {tensor.layout} tensor: expected a dense one (.to_dense())")
@@ -81,6 +89,8 @@ def text_safe(values: Any) -> np.ndarray:
 
     Arrays of Python objects become numbers where all are numbers, else their texts.
 
+    Examples
+    --------
     >>> text_safe(np.array(["a", None], dtype=object))
     array(['a', 'None'], dtype='<U4')
     """

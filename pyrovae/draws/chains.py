@@ -8,10 +8,11 @@ from typing import Any
 import pyro
 import torch
 
+from pyrovae._modes import evaluating
 from pyrovae._rng import preserved
 from pyrovae.draws.blocks import rows_in_memory
 from pyrovae.program import Program, as_program
-from pyrovae.structure import Structure, evaluating, inspect_program
+from pyrovae.structure import Structure, inspect_program
 from pyrovae.svi.batches import Batches, prepare
 from pyrovae.svi.door import check_data
 from pyrovae.svi.result import Fit

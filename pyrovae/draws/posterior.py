@@ -12,13 +12,15 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae._atomic import refuse_existing
+from pyrovae._modes import evaluating
 from pyrovae._numbers import at_least
 from pyrovae._rng import Stream, derive, preserved, seed_all, seeded
 from pyrovae.draws.blocks import Draws, draw, most_predictive, observe, replayable, spans
 from pyrovae.draws.chains import Chains, prepare_draws
 from pyrovae.draws.predict import prior_groups
 from pyrovae.draws.tree import DiskTree, MemoryTree, dataset, site_dims, write_netcdf
-from pyrovae.structure import Structure, evaluating
+from pyrovae.structure import Structure
 from pyrovae.svi.batches import Batches
 
 __all__ = ["posterior"]
@@ -87,8 +89,8 @@ def posterior(
     suffix = None if path is None else Path(path).suffix
     if suffix not in (None, ".zarr", ".nc"):
         raise ValueError(f"path: expected a name that ends in .zarr (streamed) or .nc, got {str(path)!r}")
-    if path is not None and Path(path).exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: give another path, or overwrite=True to replace it")
+    if path is not None:
+        refuse_existing(Path(path), overwrite)
     chains, batches, structure, rows = prepare_draws(fit, data, context)
     with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
         if suffix == ".zarr":

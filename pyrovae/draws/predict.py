@@ -9,13 +9,14 @@ import torch
 import xarray as xr
 from pyro import poutine
 
+from pyrovae._modes import evaluating
 from pyrovae._numbers import at_least
 from pyrovae._rng import Stream, derive, preserved, seed_all
 from pyrovae.draws.blocks import draw, observe, spans
 from pyrovae.draws.chains import Chains, prepare_draws
 from pyrovae.draws.tree import MemoryTree, dataset, site_dims
 from pyrovae.program import repeat
-from pyrovae.structure import Structure, evaluating, prune
+from pyrovae.structure import Structure, prune
 from pyrovae.svi.batches import Batches
 
 __all__ = ["encode", "prior_groups", "reconstruct", "sample"]

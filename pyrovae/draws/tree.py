@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from pyrovae._atomic import refuse_existing, replacing
 from pyrovae.data import Data
 
 FLUSH = 16 * 2**20
@@ -73,8 +74,7 @@ class DiskTree:
     """The same, written to a zarr store as it goes: memory holds `FLUSH` bytes of it. The store appears whole."""
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists: give another path, or overwrite=True to replace it")
+        refuse_existing(path, overwrite)
         self.path = path
         self.work = path.with_name(f".{path.name}.writing")
         shutil.rmtree(self.work, ignore_errors=True)
@@ -124,12 +124,9 @@ def _concat(blocks: list[xr.Dataset]) -> xr.Dataset:
 
 def write_netcdf(tree: xr.DataTree, path: Path, *, overwrite: bool) -> None:
     """Write a tree to a netCDF file, whole or not at all."""
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: give another path, or overwrite=True to replace it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.writing")
-    tree.to_netcdf(work, engine="h5netcdf")
-    os.replace(work, path)
+    refuse_existing(path, overwrite)
+    with replacing(path) as work:
+        tree.to_netcdf(work, engine="h5netcdf")
 
 
 def _order(groups: Mapping[str, Any]) -> list[str]:

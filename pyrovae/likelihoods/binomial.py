@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pyro.distributions as dist
 from torch import Tensor
 
+from pyrovae._numbers import at_least
 from pyrovae.likelihoods._likelihood import NetworkLikelihood, cells
-from pyrovae.networks._inputs import whole
 
 __all__ = ["Binomial"]
 
@@ -38,7 +38,7 @@ class Binomial(NetworkLikelihood):
 
     def __init__(self, total: int, network: Callable[..., Tensor]) -> None:
         super().__init__(network)
-        self.total = whole("likelihoods.Binomial: total (the largest count)", total)
+        self.total = at_least("likelihoods.Binomial: total (the largest count)", total, 1)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(x|z)."""

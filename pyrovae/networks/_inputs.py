@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["activations", "join", "told", "whole", "wholes"]
+from pyrovae._numbers import at_least
 
-
-def whole(what: str, value: Any, least: int = 1) -> int:
-    """``value`` as an int.
-
-    Raises
-    ------
-    ValueError
-        If it is not a whole number of at least ``least``.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{what}: expected a whole number of at least {least}, got {value!r}")
-    return int(value)
+__all__ = ["activations", "join", "told", "wholes"]
 
 
 def wholes(what: str, values: Any) -> tuple[int, ...]:
@@ -35,7 +23,7 @@ def wholes(what: str, values: Any) -> tuple[int, ...]:
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ValueError(f"{what}: expected a sequence of whole numbers, such as (128, 64), got {values!r}")
-    return tuple(whole(what, value) for value in values)
+    return tuple(at_least(what, value, 1) for value in values)
 
 
 def activations(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -59,7 +47,7 @@ def activations(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
 def told(context: int, mask: bool) -> frozenset[str]:
     """The names of the further inputs that a network declares (see `pyrovae._calls.Call`)."""
-    whole("context (the number of covariates)", context, 0)
+    at_least("context (the number of covariates)", context, 0)
     return frozenset(({"context"} if context else set()) | ({"mask"} if mask else set()))
 
 

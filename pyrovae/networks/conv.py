@@ -9,7 +9,8 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks._inputs import activations, join, told, whole, wholes
+from pyrovae._numbers import at_least
+from pyrovae.networks._inputs import activations, join, told, wholes
 
 __all__ = ["Conv"]
 
@@ -81,7 +82,7 @@ class Conv(nn.Module):
         self.shape: Shape = wholes("Conv: the images' shape", inputs if self.reads else outputs)  # type: ignore[assignment]
         if len(self.shape) != 3:
             raise ValueError(f"Conv: expected a shape (channels, height, width), got {self.shape}")
-        size = whole("Conv: the number of features", outputs if self.reads else inputs)
+        size = at_least("Conv: the number of features", outputs if self.reads else inputs, 1)
         sizes = [(self.shape[1], self.shape[2])]
         for _ in channels:
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))

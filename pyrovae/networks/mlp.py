@@ -9,7 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks._inputs import activations, join, told, whole, wholes
+from pyrovae._numbers import at_least
+from pyrovae.networks._inputs import activations, join, told, wholes
 
 __all__ = ["MLP"]
 
@@ -58,8 +59,8 @@ class MLP(nn.Module):
         mask: bool = False,
     ) -> None:
         super().__init__()
-        self.in_features = whole("MLP: in_features", in_features)
-        self.out_features = whole("MLP: out_features", out_features)
+        self.in_features = at_least("MLP: in_features", in_features, 1)
+        self.out_features = at_least("MLP: out_features", out_features, 1)
         hidden, activation = wholes("MLP: hidden", hidden), activations(activation)
         self.takes, self.context = told(context, mask), context
         widths = [self.in_features * (2 if mask else 1) + context, *hidden, self.out_features]

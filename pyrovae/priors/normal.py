@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks._inputs import whole
+from pyrovae._numbers import at_least
 
 __all__ = ["Normal"]
 
@@ -41,7 +41,7 @@ class Normal(nn.Module):
 
     def __init__(self, size: int, *, learned: bool = False) -> None:
         super().__init__()
-        size = whole("priors.Normal: size (the number of latents)", size)
+        size = at_least("priors.Normal: size (the number of latents)", size, 1)
         for name in ("loc", "log_scale"):
             if learned:
                 self.register_parameter(name, nn.Parameter(torch.zeros(size)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from importlib import resources
 from pathlib import Path
@@ -12,6 +11,7 @@ import jinja2
 import pandas as pd
 import xarray as xr
 
+from pyrovae._atomic import refuse_existing, replacing
 from pyrovae.diagnostics import Diagnosis, diagnose
 from pyrovae.report.sections import SECTIONS, draw
 from pyrovae.report.settings import contents, say, settings, versions
@@ -76,16 +76,10 @@ def write(
     path = Path(path)
     if path.is_dir() or path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"path: expected the name of a file that ends in .html, got {str(path)!r}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: give another path, or overwrite=True to replace it")
+    refuse_existing(path, overwrite)
     page = _render(tree, title, diagnosis)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
+    with replacing(path) as work:
         work.write_text(page, encoding="utf-8")
-        os.replace(work, path)
-    finally:
-        work.unlink(missing_ok=True)
     return path
 
 

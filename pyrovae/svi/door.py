@@ -9,12 +9,13 @@ import torch
 from pyro import poutine
 from pyro.distributions import Independent, MaskedDistribution
 from torch import Tensor
-from torch.distributions import constraints
 
+from pyrovae._modes import evaluating
 from pyrovae._rng import Stream, seeded
+from pyrovae._support import by_element, describe
 from pyrovae.data._validate import place
 from pyrovae.program import Program
-from pyrovae.structure import UNTOLD, Structure, describe, evaluating, trace_pair, try_pair
+from pyrovae.structure import UNTOLD, Structure, trace_pair, try_pair
 from pyrovae.svi.batches import Batches
 
 __all__ = ["check_data", "check_gradients"]
@@ -85,9 +86,7 @@ def _check_owned(program: Program, args: tuple[Tensor, ...]) -> None:
 
 
 def _check_site(name: str, site: Any, batches: Batches, rows: slice, x: Tensor, what: str) -> None:
-    support, value = site["fn"].support, site["value"]
-    while isinstance(support, type(constraints.independent(constraints.real, 1))):
-        support = support.base_constraint
+    support, value = by_element(site["fn"].support), site["value"]
     ok = support.check(value)
     if bool(ok.all()):
         return

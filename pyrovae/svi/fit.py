@@ -11,10 +11,11 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
+from pyrovae._modes import training_modes
 from pyrovae._numbers import at_least, positive
 from pyrovae._rng import preserved
 from pyrovae.program import Program, as_program
-from pyrovae.structure import inspect_program, training_modes
+from pyrovae.structure import inspect_program
 from pyrovae.svi.batches import Batches, prepare
 from pyrovae.svi.door import check_data
 from pyrovae.svi.loss import Loss, as_elbo

@@ -16,9 +16,10 @@ import torch
 from pyro.infer import Trace_MMD
 from torch import Tensor
 
+from pyrovae._modes import evaluating
 from pyrovae._rng import Stream, derive, seed_all, seeded
 from pyrovae.program import Program
-from pyrovae.structure import evaluating, trace_pair
+from pyrovae.structure import trace_pair
 from pyrovae.svi.batches import Batches
 from pyrovae.svi.folder import SETTINGS, RunFolderError, read_state, write_state
 from pyrovae.svi.history import History, to_dataset, versions
