@@ -6,7 +6,8 @@ the quality of the guide.
 
 from pyrovae.diagnostics._tree import NotAvailable
 from pyrovae.diagnostics.convergence import convergence
-from pyrovae.diagnostics.diagnose import Diagnosis, diagnose
+from pyrovae.diagnostics.diagnose import diagnose
+from pyrovae.diagnostics.diagnosis import Diagnosis
 from pyrovae.diagnostics.elbo import elbo_terms, kl
 from pyrovae.diagnostics.evidence import elpd, log_evidence
 from pyrovae.diagnostics.latents import active_units, collapse

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyrovae._calls import Call
+from pyrovae._network_part import NetworkPart
 
 __all__ = ["NetworkGuide"]
 
 
-class NetworkGuide(nn.Module):
-    """Holds the network and tells it of context and mask if it takes them.
+class NetworkGuide(NetworkPart):
+    """Tells its network of context and mask if it takes them.
 
     The network sees (x − shift) / spread, with the mean and the standard deviation of all cells of the training data,
     which `adapt` sets once before the first epoch: so that the unit of the data does not decide how well it trains.
@@ -25,15 +25,7 @@ class NetworkGuide(nn.Module):
     adapted: Tensor
 
     def __init__(self, network: Callable[..., Tensor]) -> None:
-        super().__init__()
-        if not callable(network) or isinstance(network, type):
-            raise TypeError(
-                f"guides.{type(self).__name__}: expected a network, such as networks.MLP(features, hidden, outputs), "
-                f"got {getattr(network, '__name__', type(network).__name__)}"
-            )
-        self.network = network
-        self._call = Call(network, own=1)
-        self.takes = self._call.takes
+        super().__init__(network, "features, hidden, outputs")
         self.register_buffer("shift", torch.tensor(0.0))
         self.register_buffer("spread", torch.tensor(1.0))
         self.register_buffer("adapted", torch.tensor(False))

@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyro.distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyrovae._calls import Call
+from pyrovae._network_part import NetworkPart
 
 __all__ = ["NetworkLikelihood", "cells"]
 
 
-class NetworkLikelihood(nn.Module):
-    """Holds the network and calls it with a context if it takes one."""
+class NetworkLikelihood(NetworkPart):
+    """Calls its network with a context if it takes one."""
 
     def __init__(self, network: Callable[..., Tensor]) -> None:
-        super().__init__()
-        if not callable(network) or isinstance(network, type):
-            raise TypeError(
-                f"likelihoods.{type(self).__name__}: expected a network, such as "
-                f"networks.MLP(latents, hidden, features), got {getattr(network, '__name__', type(network).__name__)}"
-            )
-        self.network = network
-        self._call = Call(network, own=1)
-        self.takes = self._call.takes - {"mask"}
+        super().__init__(network, "latents, hidden, features")
+        self.takes = self.takes - {"mask"}
 
     def parameters_of(self, z: Tensor, context: Tensor | None) -> Tensor:
         """The network's output, batch (z's) then the shape of one datum."""

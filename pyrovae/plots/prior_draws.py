@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from pyrovae._numbers import at_least
 from pyrovae.diagnostics._tree import chosen, variable
 from pyrovae.plots._images import Scale, as_images, event_dims, feature_names, observed_name, show, value_range
 from pyrovae.plots._intervals import MOST_BARS, feature_axis, intervals
@@ -43,8 +44,7 @@ def plot_prior_draws(tree: xr.DataTree, n: int = 32, *, var_name: str | None = N
     ValueError
         If the group is missing, or ``n`` is no whole number of at least 1.
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise ValueError(f"n: expected a whole number of at least 1, got {n!r}")
+    n = at_least("n", n, 1)
     name = observed_name(tree, "prior_predictive", var_name)
     drawn = variable(tree, "prior_predictive", name)
     drawn = drawn.isel(chain=chosen(tree, drawn)).transpose("draw", ...)

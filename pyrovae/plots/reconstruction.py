@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from pyrovae._numbers import at_least
 from pyrovae.diagnostics import elbo_terms
 from pyrovae.diagnostics._tree import chosen, variable
 from pyrovae.plots._images import Scale, as_images, event_dims, feature_names, observed_name, show, value_range
@@ -45,8 +46,7 @@ def plot_reconstruction(tree: xr.DataTree, n: int = 8, *, var_name: str | None =
     ValueError
         If a group is missing, or ``n`` is no whole number of at least 1.
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise ValueError(f"n: expected a whole number of at least 1, got {n!r}")
+    n = at_least("n", n, 1)
     name = observed_name(tree, "observed_data", var_name)
     observed = variable(tree, "observed_data", name)
     predicted = variable(tree, "posterior_predictive", name)

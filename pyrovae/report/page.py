@@ -8,25 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 import xarray as xr
 
 from pyrovae._atomic import refuse_existing, replacing
 from pyrovae.diagnostics import Diagnosis, diagnose
+from pyrovae.diagnostics.diagnosis import HEADS, cell
 from pyrovae.report.sections import SECTIONS, draw
-from pyrovae.report.settings import contents, say, settings, versions
+from pyrovae.report.settings import contents, settings, versions
 
 __all__ = ["write"]
-
-HEADS = {
-    "question": "question",
-    "figure": "figure",
-    "threshold": "threshold",
-    "bad": "share bad",
-    "verdict": "verdict",
-    "action": "what to do",
-}
-CLASSES = {"good": "good", "usable": "usable", "bad": "bad"}
 
 
 def write(
@@ -122,12 +112,12 @@ def _diagnosis(tree: xr.DataTree, found: Diagnosis | None) -> dict[str, Any]:
         }
     rows = [
         {
-            "cells": [(column, head, _cell(column, row[column])) for column, head in HEADS.items()],
-            "kind": CLASSES.get(row["verdict"], "none"),
+            "cells": [(column, head, cell(column, row[column])) for column, head in HEADS.items()],
+            "kind": _kind(row["verdict"]),
         }
         for _, row in found.table.iterrows()
     ]
-    kind = CLASSES.get(found.verdict, "none")
+    kind = _kind(found.verdict)
     return {
         "reason": "",
         "verdict": found.verdict,
@@ -139,7 +129,6 @@ def _diagnosis(tree: xr.DataTree, found: Diagnosis | None) -> dict[str, Any]:
     }
 
 
-def _cell(column: str, value: Any) -> str:
-    if column == "bad" and not isinstance(value, str):
-        return "–" if pd.isna(value) else f"{100 * value:.0f} %"
-    return say(value)
+def _kind(verdict: str) -> str:
+    """The style of a verdict."""
+    return verdict if verdict in ("good", "usable", "bad") else "none"
