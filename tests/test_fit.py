@@ -290,7 +290,7 @@ class TestResume:
 
     def test_other_settings_are_refused(self, tmp_path: Path) -> None:
         pv.fit(linear_vae(), gaussian(), epochs=1, resume=tmp_path, progress=False)
-        with pytest.raises(pv.RunFolderError, match=r"other settings \(lr: 0.003 then, 0.1 now\)"):
+        with pytest.raises(pv.RunFolderError, match=r"other settings \(lr: 0.004 then, 0.1 now\)"):
             pv.fit(linear_vae(), gaussian(), epochs=1, lr=0.1, resume=tmp_path, progress=False)
         with pytest.raises(pv.RunFolderError, match="data_sum"):
             pv.fit(linear_vae(), gaussian(seed=1), epochs=1, resume=tmp_path, progress=False)

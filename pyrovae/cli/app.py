@@ -78,7 +78,7 @@ def fit(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter of build; repeatable.")
     ] = None,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Passes through the training data.")] = 200,
-    lr: Annotated[float, typer.Option(metavar="X", help="Learning rate of Adam.")] = 3e-3,
+    lr: Annotated[float, typer.Option(metavar="X", help="Learning rate of Adam.")] = 4e-3,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Data per step.")] = 100,
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Of weights, training and draws; not of the split.")

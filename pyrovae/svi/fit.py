@@ -32,7 +32,7 @@ def fit(
     context: Any = None,
     loss: Any = None,
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
-    lr: float = 3e-3,
+    lr: float = 4e-3,
     schedule: str | Callable[[torch.optim.Optimizer], Any] | None = "cosine",
     clip_norm: float | None = None,
     epochs: int = 100,
