@@ -230,11 +230,12 @@ def test_split_is_a_partition_and_leaves_the_random_state_alone():
     train, test = data.split(seed=3)
     assert torch.equal(torch.get_rng_state(), before)
     assert (len(train), len(test)) == (50, 10)
-    ids = np.concatenate([train.coords["obs_id"][1], test.coords["obs_id"][1]])
+    ids = np.concatenate([train.coords["position"][1], test.coords["position"][1]])
     assert sorted(ids) == list(range(60))
     for part in (train, test):
-        assert part.x.squeeze(1).tolist() == part.coords["obs_id"][1].tolist()
-        assert (np.diff(part.coords["obs_id"][1]) > 0).all()
+        assert part.x.squeeze(1).tolist() == part.coords["position"][1].tolist()
+        assert (np.diff(part.coords["position"][1]) > 0).all()
+        assert part.coords["obs_id"][1].tolist() == list(range(len(part)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
         assert torch.equal(data.split(seed=3)[1].x, test.x)
@@ -1120,3 +1121,18 @@ class TestColumns:
         for name in (str(tmp_path / "x.npy"), "digits"):
             with pytest.raises(ValueError, match=r"columns can be chosen of \.csv and \.parquet files only"):
                 load(name, columns=["a"])
+
+
+def test_parts_of_numbered_data_count_anew_and_keep_their_positions():
+    data = Data(torch.arange(10.0).reshape(10, 1))
+    part = data.take([2, 5, 7]).take([0, 2])
+    assert part.coords["obs_id"][1].tolist() == [0, 1]
+    assert part.coords["position"][1].tolist() == [2, 7]
+    assert part.numbered
+
+
+def test_names_that_were_given_stay():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0]}, index=[10, 11, 12])
+    part = as_data(frame).take([0, 2])
+    assert part.coords["obs_id"][1].tolist() == [10, 12]
+    assert "position" not in part.coords

@@ -35,7 +35,8 @@ class Data:
         Names of the event dimensions, by default ``("x_dim_0", …)``.
     coords
         Coordinates as xarray spells them, ``{name: (dims, values)}``, over ``"obs_id"`` (the data) and `dims`.
-        ``obs_id`` itself is 0..n−1 unless given.
+        ``obs_id`` itself is 0..n−1 unless given; of a part of such a set too, where ``position`` then says which of
+        the whole set's data each is.
     context
         Covariates that a conditional model is given, shape (n, c), finite floats.
     labels
@@ -47,6 +48,8 @@ class Data:
         How many data at the end are the published test set, or None if there is none.
     test_size
         How much a random split holds out, as a count or a fraction of n.
+    numbered
+        Whether ``obs_id`` counts the data; found by itself.
 
     Raises
     ------
@@ -61,8 +64,9 @@ class Data:
     >>> data = Data(torch.rand(6, 2), name="toy", dims=("feature",), labels=[0, 0, 0, 1, 1, 1])
     >>> data
     Data(toy: 6 × feature 2, float32, labels)
-    >>> data.take([4, 5]).coords["obs_id"]
-    (('obs_id',), array([4, 5]))
+    >>> part = data.take([4, 5])
+    >>> part.coords["obs_id"], part.coords["position"]
+    ((('obs_id',), array([0, 1])), (('obs_id',), array([4, 5])))
     """
 
     x: torch.Tensor
@@ -74,6 +78,7 @@ class Data:
     draw: Callable[[torch.Tensor], torch.Tensor] | None = None
     test: int | None = None
     test_size: float | int = 1 / 6
+    numbered: bool = False
 
     def __post_init__(self) -> None:
         def put(field: str, value: Any) -> None:
@@ -86,6 +91,7 @@ class Data:
             raise TypeError(f"dims must be a tuple of names: write ({self.dims!r},)")
         rank = self.x.ndim - 1
         put("dims", tuple(self.dims) or tuple(f"x_dim_{axis}" for axis in range(rank)))
+        put("numbered", self.numbered or "obs_id" not in self.coords)
         put("coords", check_coords(self.coords, self.dims, tuple(self.x.shape)))
         infinite = self.x.isinf() if self.x.dtype.is_floating_point else None
         if infinite is not None and infinite.any():
@@ -154,6 +160,9 @@ class Data:
             )
             for key, (dims, values) in self.coords.items()
         }
+        if self.numbered:
+            before = coords.pop("obs_id")
+            coords.setdefault("position", before)
         size = self.test_size
         return dataclasses.replace(
             self,
@@ -179,7 +188,8 @@ class Data:
         Returns
         -------
         tuple[Data, Data]
-            (train, test), each in the order of this set; `obs_id` tells which datum is which.
+            (train, test), each in the order of this set; `obs_id` tells which datum is which, or `position` where
+            the set numbers its data itself.
 
         Raises
         ------
