@@ -29,6 +29,7 @@ def refuse_uncallable(name: str, part: Any) -> None:
 
 
 def call_part(name: str, call: Call, what: str, *args: Any, **keywords: Any) -> dist.TorchDistribution:
+    """What a part returns, or a `ValueError` that names the part if it raises or returns no Pyro distribution."""
     try:
         fn = call(*args, **keywords)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -49,11 +50,13 @@ def call_part(name: str, call: Call, what: str, *args: Any, **keywords: Any) -> 
 def expect_shapes(
     name: str, fn: dist.TorchDistribution, batch: tuple[int, ...], event: tuple[int, ...] | None, why: str
 ) -> None:
+    """Raise `ValueError` unless the distribution has these shapes; ``why`` says where the event shape comes from."""
     if tuple(fn.batch_shape) != batch or (event is not None and tuple(fn.event_shape) != event):
         raise ValueError(shape_message(name, fn, str(batch), f"{event} ({why})" if event is not None else None))
 
 
 def shape_message(name: str, fn: dist.TorchDistribution, batch: str, event: str | None) -> str:
+    """What came, what was expected, and how to mend it."""
     surplus = len(fn.batch_shape) - (0 if name == "prior" else 1)
     if surplus > 0:
         last = "dimension is" if surplus == 1 else f"{surplus} dimensions are"

@@ -410,13 +410,17 @@ def test_missing_values_are_left_out(request: pytest.FixtureRequest, name: str, 
     x[::3, 1] = np.nan
     x[0] = np.nan
     x[:, 2] = np.nan
-    getattr(plots, name)(put(tree, "observed_data", x=x)).savefig(io.BytesIO(), format="png")
+    figure = getattr(plots, name)(put(tree, "observed_data", x=x))
+    figure.savefig(io.BytesIO(), format="png")
+    assert any(ax.has_data() for ax in figure.axes)
+    assert "nan" not in texts(figure).lower()
 
 
 def test_many_features_are_drawn_as_bands() -> None:
     tree = pv.posterior(vae(2, 50), torch.randn(12, 50), draws=30, seed=0)
     for figure in (plots.plot_reconstruction(tree, n=2), plots.plot_prior_draws(tree)):
         figure.savefig(io.BytesIO(), format="png")
+        assert any(ax.collections for ax in figure.axes)  # a band is a filled area
 
 
 @pytest.mark.parametrize(("shape", "expected"), [((3, 4, 5), (4, 5, 3)), ((4, 5, 3), (4, 5, 3)), ((1, 4, 5), (4, 5))])
@@ -504,4 +508,6 @@ def test_all_missing_is_refused(table: xr.DataTree) -> None:
 @pytest.mark.parametrize("name", plots.__all__)
 @pytest.mark.parametrize("keep", [0, 1])
 def test_one_restart_of_several_can_be_shown(tree: xr.DataTree, name: str, keep: int) -> None:
-    getattr(plots, name)(tree.isel(chain=[keep])).savefig(io.BytesIO(), format="png")
+    figure = getattr(plots, name)(tree.isel(chain=[keep]))
+    figure.savefig(io.BytesIO(), format="png")
+    assert any(ax.has_data() for ax in figure.axes)

@@ -326,7 +326,9 @@ def test_a_context_reaches_the_part_that_takes_it(part, how):
 def test_an_optional_context_may_be_left_out(part):
     parts = {"prior": standard, "likelihood": plain_likelihood, "guide": plain_guide}
     vae = pv.VAE(**{**parts, part: CONDITIONAL[part]["by name, optional"]})
-    pv.posterior(vae, torch.randn(5, FEATURES), draws=2)
+    tree = pv.posterior(vae, torch.randn(5, FEATURES), draws=2)
+    assert np.isfinite(tree["sample_stats"]["log_weight"]).all()
+    assert "constant_data" not in tree.children
 
 
 def test_context_in_all_networks():
