@@ -77,7 +77,7 @@ def same_weights(one: Path, two: Path, program: Any) -> bool:
     return a.keys() == b.keys() and all(bool((a[k] == b[k]).all()) for k in a)
 
 
-def says(result: Result, *fragments: str, code: int = 1) -> None:
+def assert_says(result: Result, *fragments: str, code: int = 1) -> None:
     """The command failed with one readable message on stderr."""
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
@@ -130,7 +130,7 @@ def test_data_lists_the_named_sets() -> None:
 
 def test_data_describes_one() -> None:
     assert invoke("data", "digits").stdout.strip() == repr(pv.data.load("digits"))
-    says(invoke("data", "digts"), "unknown data set 'digts'", "did you mean 'digits'")
+    assert_says(invoke("data", "digts"), "unknown data set 'digts'", "did you mean 'digits'")
 
 
 # fit, the whole way
@@ -243,7 +243,7 @@ def test_very_many_data_get_fewer_draws_and_are_told(counts: Path, out: Path, mo
 def test_a_run_is_not_replaced_unasked(fit: Run, out: Path) -> None:
     assert fit().exit_code == 0
     before = weights(out)
-    says(fit("--seed", "1"), "holds a run", "--overwrite")
+    assert_says(fit("--seed", "1"), "holds a run", "--overwrite")
     assert weights(out) == before
 
 
@@ -251,7 +251,7 @@ def test_a_run_is_not_replaced_unasked(fit: Run, out: Path) -> None:
 def test_a_file_of_a_run_is_enough_to_be_refused(fit: Run, out: Path, name: str) -> None:
     out.mkdir()
     (out / name).write_text("{}")
-    says(fit(), "holds a run")
+    assert_says(fit(), "holds a run")
     assert names(out) == {name}
 
 
@@ -282,7 +282,7 @@ def test_a_run_survives_an_overwrite_that_fails(fit: Run, out: Path, tmp_path: P
 
 def test_a_file_in_the_place_of_the_folder(fit: Run, out: Path) -> None:
     out.write_text("mine")
-    says(fit(), "is a file", "--out")
+    assert_says(fit(), "is a file", "--out")
 
 
 # interruptions
@@ -322,11 +322,11 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
 ) -> None:
     monkeypatch.setattr(fit_command, "CHECKPOINT_SECONDS", 0.0)
     command = {"model": stopping, "sizes": False}
-    says(fit("--epochs", "40", **command), "interrupted", "--resume", code=130)
+    assert_says(fit("--epochs", "40", **command), "interrupted", "--resume", code=130)
     assert names(out) == {"checkpoint"}
-    says(fit("--epochs", "40", **command), "interrupted run", "--resume to go on", "--overwrite")
+    assert_says(fit("--epochs", "40", **command), "interrupted run", "--resume to go on", "--overwrite")
     for other in (["--set", "latents=3"], ["--lr", "0.5"], ["--test", "20"]):
-        says(fit("--epochs", "40", "--resume", *other, **command), "checkpoint of a run with other settings")
+        assert_says(fit("--epochs", "40", "--resume", *other, **command), "checkpoint of a run with other settings")
     assert fit("--epochs", "40", "--resume", **command).exit_code == 0
     assert "checkpoint" not in names(out)
     assert fit("--epochs", "40", "--out", str(tmp_path / "whole"), **command).exit_code == 0
@@ -336,7 +336,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
 
 
 def test_the_first_epoch_is_kept_at_once(fit: Run, out: Path, stopping: str) -> None:
-    says(fit("--epochs", "40", model=stopping, sizes=False), "interrupted", "--resume", code=130)
+    assert_says(fit("--epochs", "40", model=stopping, sizes=False), "interrupted", "--resume", code=130)
     assert names(out) == {"checkpoint"}
     assert fit("--epochs", "2", "--overwrite", model=stopping, sizes=False).exit_code == 0
     assert "checkpoint" not in names(out)
@@ -345,7 +345,7 @@ def test_the_first_epoch_is_kept_at_once(fit: Run, out: Path, stopping: str) -> 
 def test_an_older_run_survives_an_interrupted_overwrite(fit: Run, out: Path, stopping: str) -> None:
     assert fit().exit_code == 0
     before = weights(out), names(out)
-    says(fit("--epochs", "40", "--overwrite", model=stopping, sizes=False), code=130)
+    assert_says(fit("--epochs", "40", "--overwrite", model=stopping, sizes=False), code=130)
     assert (weights(out), names(out) - {"checkpoint"}) == before
 
 
@@ -355,10 +355,10 @@ def test_an_interruption_after_the_fit(fit: Run, out: Path, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr("pyrovae.draws.posterior", interrupted)
-        says(fit(), "interrupted", "--resume", code=130)
+        assert_says(fit(), "interrupted", "--resume", code=130)
     assert fit("--resume").exit_code == 0
     assert "posterior.zarr" in names(out)
-    says(fit("--resume"), "no checkpoint to go on from", "--overwrite")
+    assert_says(fit("--resume"), "no checkpoint to go on from", "--overwrite")
 
 
 def test_resume_without_a_run_starts_one(fit: Run, out: Path) -> None:
@@ -380,7 +380,7 @@ def test_a_fit_that_diverges_is_kept_as_far_as_it_came(fit: Run, out: Path, tmp_
         "    return pv.VAE(pv.priors.Normal(2), Diverges(d), pv.guides.Normal(pv.networks.MLP(d, (), 4)))\n",
     )
     result = fit("--epochs", "60", model=model, sizes=False)
-    says(result, "stopped being finite at epoch", "site 'x'", f"The fit so far is in {out}")
+    assert_says(result, "stopped being finite at epoch", "site 'x'", f"The fit so far is in {out}")
     assert {n for n in names(out) if not n.startswith("state-")} == {"run.json", "cli.json"}
 
 
@@ -388,19 +388,19 @@ def test_a_fit_that_diverges_is_kept_as_far_as_it_came(fit: Run, out: Path, tmp_
 
 
 def test_overwrite_and_resume_exclude_each_other(fit: Run) -> None:
-    says(fit("--overwrite", "--resume"), "give one of them", code=2)
+    assert_says(fit("--overwrite", "--resume"), "give one of them", code=2)
 
 
 @pytest.mark.parametrize("option", ["--epochs", "--batch-size", "--restarts", "--draws", "--patience"])
 def test_numbers_out_of_range_are_usage_errors(fit: Run, option: str) -> None:
-    says(fit(option, "0"), option, code=2)
+    assert_says(fit(option, "0"), option, code=2)
 
 
 @pytest.mark.parametrize("missing", ["--data", "--out"])
 def test_data_and_out_are_needed(missing: str) -> None:
     args = {"--data": "digits", "--out": "x"}
     rest = [part for key, value in args.items() if key != missing for part in (key, value)]
-    says(invoke("fit", VAE, *rest), missing, code=2)
+    assert_says(invoke("fit", VAE, *rest), missing, code=2)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_data_and_out_are_needed(missing: str) -> None:
     ],
 )
 def test_errors_are_one_readable_message(fit: Run, out: Path, args: list[str], fragments: list[str]) -> None:
-    says(fit(*args), *fragments)
+    assert_says(fit(*args), *fragments)
     assert names(out) == set()
 
 
@@ -436,7 +436,7 @@ def test_errors_are_one_readable_message(fit: Run, out: Path, args: list[str], f
     ],
 )
 def test_a_value_of_the_wrong_kind_shows_the_model_s_own_error(fit: Run, value: str, fragments: list[str]) -> None:
-    says(fit("--set", value, sizes=False), *fragments)
+    assert_says(fit("--set", value, sizes=False), *fragments)
 
 
 @pytest.mark.parametrize(
@@ -453,12 +453,12 @@ def test_a_value_of_the_wrong_kind_shows_the_model_s_own_error(fit: Run, value: 
     ],
 )
 def test_faults_of_a_model_file(fit: Run, tmp_path: Path, source: str, fragments: list[str]) -> None:
-    says(fit(model=write(tmp_path / "model.py", source), sizes=False), *fragments)
+    assert_says(fit(model=write(tmp_path / "model.py", source), sizes=False), *fragments)
 
 
 def test_a_model_file_that_is_not_there(fit: Run, tmp_path: Path) -> None:
-    says(fit(model=str(tmp_path / "none.py")), "no such model file")
-    says(fit(model=write(tmp_path / "model.txt", "")), "expected a Python file")
+    assert_says(fit(model=str(tmp_path / "none.py")), "no such model file")
+    assert_says(fit(model=write(tmp_path / "model.txt", "")), "expected a Python file")
 
 
 def test_any_keyword_may_be_set_where_build_takes_any(fit: Run, out: Path, tmp_path: Path) -> None:
@@ -525,21 +525,21 @@ def test_report_is_rewritten_from_the_draws(fit: Run, out: Path) -> None:
 
 
 def test_report_of_no_run(tmp_path: Path) -> None:
-    says(invoke("report", str(tmp_path)), "holds no posterior.zarr")
-    says(invoke("report", str(tmp_path / "none")), "holds no posterior.zarr")
+    assert_says(invoke("report", str(tmp_path)), "holds no posterior.zarr")
+    assert_says(invoke("report", str(tmp_path / "none")), "holds no posterior.zarr")
 
 
 def test_report_of_damaged_draws(tmp_path: Path) -> None:
     (tmp_path / "posterior.zarr").mkdir()
-    says(invoke("report", str(tmp_path)), "cannot be read")
+    assert_says(invoke("report", str(tmp_path)), "cannot be read")
 
 
 def test_columns_of_a_table(fit: Run, out: Path, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     rows = [f"{i % 5},{(i * 3) % 4},{'ab'[i % 2]}" for i in range(60)]
     table.write_text("\n".join(["first,second,kind", *rows]) + "\n")
-    says(fit(data=str(table)), "column 'kind'", "expected numbers")
-    says(fit("--columns", "first,secnd", data=str(table)), "no column 'secnd' (did you mean 'second'?)")
+    assert_says(fit(data=str(table)), "column 'kind'", "expected numbers")
+    assert_says(fit("--columns", "first,secnd", data=str(table)), "no column 'secnd' (did you mean 'second'?)")
     assert fit("--columns", "second,first", data=str(table)).exit_code == 0
     import xarray as xr
 

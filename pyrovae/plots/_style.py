@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "CLASSES", "GREEN", "GREY", "INK", "ORANGE", "RED", "number", "one_axes", "styled", "subtitle"]
+__all__ = ["BLUE", "CLASSES", "GREY", "INK", "ORANGE", "RED", "number", "one_axes", "styled", "subtitle"]
 
 # Okabe & Ito 2008, for roles
-BLUE, ORANGE, GREEN, RED, GREY, INK = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#8a9099", "#22262b"
+BLUE, ORANGE, RED, GREY, INK = "#0072b2", "#e69f00", "#d55e00", "#8a9099", "#22262b"
 # Petroff 2021, 2107.02270, for up to ten classes
 CLASSES = (
     "#3f90da",

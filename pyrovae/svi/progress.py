@@ -12,16 +12,14 @@ __all__ = ["progress_bar"]
 
 
 @contextmanager
-def progress_bar(show: bool, chains: int, epochs: int, steps: int) -> Iterator[Any]:
-    """Yields an object with ``start(chain, epoch)``, ``step()`` and ``epoch(epoch, elbo, validation)``."""
-    if not show:
-        yield _Silent()
-        return
+def progress_bar(show: bool, chains: int, epochs: int) -> Iterator[_Bar]:
+    """A bar on a terminal or in a notebook, else one line at the end; nothing if not ``show``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     console = Console(stderr=True)
+    live = show and _live(console)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -30,10 +28,10 @@ def progress_bar(show: bool, chains: int, epochs: int, steps: int) -> Iterator[A
         TimeLeft(elapsed_when_finished=True, compact=True),
         TextColumn("{task.fields[elbo]}"),
     )
-    with Progress(*columns, console=console, refresh_per_second=4, disable=not _live(console)) as progress:
-        bar = _Bar(progress, chains, epochs, steps)
+    with Progress(*columns, console=console, refresh_per_second=4, disable=not live) as progress:
+        bar = _Bar(progress, chains, epochs)
         yield bar
-    if not _live(console):
+    if show and not live:
         console.print(bar.summary(), highlight=False, soft_wrap=True)
 
 
@@ -41,19 +39,11 @@ def _live(console: Any) -> bool:
     return bool(console.is_terminal or console.is_jupyter or "ipykernel" in sys.modules)
 
 
-class _Silent:
-    def start(self, chain: int, epoch: int) -> None: ...
-
-    def step(self) -> None: ...
-
-    def epoch(self, epoch: int, elbo: float, validation: float | None) -> None: ...
-
-
 class _Bar:
     """Counts steps, and draws at most ten times a second."""
 
-    def __init__(self, progress: Any, chains: int, epochs: int, steps: int) -> None:
-        self.progress, self.chains, self.epochs, self.steps = progress, chains, epochs, steps
+    def __init__(self, progress: Any, chains: int, epochs: int) -> None:
+        self.progress, self.chains, self.epochs = progress, chains, epochs
         self.began = self.drawn = time.monotonic()
         self.count = 0
         self.text = ""

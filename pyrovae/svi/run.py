@@ -71,11 +71,10 @@ class Run:
         """Every chain, from the start or from the checkpoint."""
         self.initial = _copy(self.program.weights())
         pending = self._read_checkpoint()
-        steps = math.ceil(len(self.batches) / self.batch_size)
         weights = sum(p.numel() for p in self.program.parameters())
         with (
             _one_thread(self.batch_size * weights < SMALL_STEP),
-            progress_bar(self.progress, self.restarts, self.epochs, steps) as bar,
+            progress_bar(self.progress, self.restarts, self.epochs) as bar,
         ):
             for chain in range(len(self.finished), self.restarts):
                 self._chain(chain, pending, bar)
