@@ -27,7 +27,7 @@ _WHERE = {
     "diagnose": "pyrovae.diagnostics",
     "Data": "pyrovae.data",
 }
-_MODULES = ("data", "diagnostics", "guides", "likelihoods", "networks", "plots", "priors", "report")
+_MODULES = ("data", "diagnostics", "distributions", "guides", "likelihoods", "networks", "plots", "priors", "report")
 
 __all__ = [
     "VAE",
@@ -40,6 +40,7 @@ __all__ = [
     "data",
     "diagnose",
     "diagnostics",
+    "distributions",
     "encode",
     "fit",
     "guides",
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from pyrovae import data, diagnostics, guides, likelihoods, networks, plots, priors, report
+    from pyrovae import data, diagnostics, distributions, guides, likelihoods, networks, plots, priors, report
     from pyrovae.data import Data
     from pyrovae.diagnostics import diagnose
     from pyrovae.draws import encode, posterior, reconstruct, sample

@@ -1,4 +1,4 @@
-"""How a part, ours or the user's, is called: with a context and a mask only if it takes them."""
+"""How a part, ours or the user's, is called: what it is told beside its own argument, if it takes it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-__all__ = ["Call", "takes"]
+__all__ = ["TOLD", "Call", "parameters", "takes"]
+
+TOLD = ("context", "mask", "index", "joint", "guide")
 
 
 class Call:
     """A part and what it can be told.
 
-    A part takes ``context`` if one of its parameters has that name or if it has one more required positional
-    parameter than ``own``; it takes ``mask`` if a parameter has that name. A part of ours whose network decides
-    says so itself in an attribute ``takes``, a set of these names. It needs the context unless its parameter of that
-    name has a default.
+    A part takes what one of its parameters has the name of:
+
+    - ``context``: the covariates (n, c); also one required positional parameter more than ``own``, of any name;
+    - ``mask``: which cells of x are observed;
+    - ``index``: which rows (n,) of the training data these are, while it trains;
+    - ``joint``: the function z (…, n, *latent) → log p(x, z) (…, n) of these data;
+    - ``guide``: the function x → q(z|x) of the program.
+
+    A part of ours whose network decides says so itself in an attribute ``takes``, a set of these names. It needs the
+    context unless its parameter of that name has a default.
 
     Parameters
     ----------
@@ -42,38 +50,31 @@ class Call:
     def __init__(self, part: Callable[..., Any], own: int) -> None:
         self.part = part
         self.takes = takes(part, own)
-        named = _parameters(part).get("context")
+        named = parameters(part).get("context")
         self._context_by_name = named is not None
         declared = isinstance(getattr(part, "takes", None), (set, frozenset))
         optional = named is not None and named.default is not named.empty and not declared
         self.needs_context = "context" in self.takes and not optional
 
-    def __call__(self, *args: Any, context: Tensor | None = None, mask: Tensor | None = None) -> Any:
-        keywords = {}
-        if context is not None and "context" in self.takes:
-            if self._context_by_name:
-                keywords["context"] = context
-            else:
-                args = (*args, context)
-        if mask is not None and "mask" in self.takes:
-            keywords["mask"] = mask
-        return self.part(*args, **keywords)
+    def __call__(self, *args: Any, **told: Any) -> Any:
+        given = {name: value for name, value in told.items() if value is not None and name in self.takes}
+        if "context" in given and not self._context_by_name:
+            args = (*args, given.pop("context"))
+        return self.part(*args, **given)
 
 
 def takes(part: Callable[..., Any], own: int) -> frozenset[str]:
-    """Which of ``context`` and ``mask`` a part can be told (see `Call`)."""
+    """Which of `TOLD` a part can be told (see `Call`)."""
     declared = getattr(part, "takes", None)
     if isinstance(declared, (set, frozenset)):
         return frozenset(declared)
-    parameters = _parameters(part)
+    known = parameters(part)
     required = [
         p
-        for p in parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        and p.default is p.empty
-        and p.name not in ("context", "mask")
+        for p in known.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty and p.name not in TOLD
     ]
-    told = {name for name in ("context", "mask") if name in parameters}
+    told = {name for name in TOLD if name in known}
     most = own if "context" in told else own + 1
     if len(required) > most:
         names = ", ".join(p.name for p in required)
@@ -85,7 +86,8 @@ def takes(part: Callable[..., Any], own: int) -> frozenset[str]:
     return frozenset(told | ({"context"} if len(required) > own else set()))
 
 
-def _parameters(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def parameters(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a callable by name; none where it does not tell."""
     function = part.forward if isinstance(part, nn.Module) else part
     try:
         return dict(inspect.signature(function).parameters)

@@ -14,7 +14,7 @@ PACKAGE = "pyrovae"
 
 # A module imports only from columns to its left, or from its own part.
 COLUMNS = (
-    {"data"},  # and every helper, `_*.py` at the top of the package
+    {"data", "distributions"},  # and every helper, `_*.py` at the top of the package
     {"networks"},
     {"priors", "likelihoods", "guides"},
     {"program"},

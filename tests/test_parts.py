@@ -13,7 +13,7 @@ from torch import nn
 from torch.distributions import kl_divergence
 
 from pyrovae import guides, likelihoods, networks, priors
-from tests.registry import GUIDES, LIKELIHOODS, PRIORS, call
+from tests.registry import GUIDES, LATENTS, LIKELIHOODS, PRIORS, call
 
 PARTS = PRIORS + LIKELIHOODS + GUIDES
 every_part = pytest.mark.parametrize("part", PARTS, ids=[f"{p.make().__module__}-{p}" for p in PARTS])
@@ -27,24 +27,39 @@ def changed(module: nn.Module) -> nn.Module:
     return module
 
 
+def batch_of(part, *batch: int) -> tuple[int, ...]:
+    """The batch shape of what a part returns: a prior without a context knows of no batch."""
+    return batch[-1:] * bool(part.context) if part.given is None else batch
+
+
 @every_part
 def test_shapes(part):
     made = part.make()
     for batch in ((1,), (5,), (7, 5)):
         fn = call(made, part.inputs(*batch))
         assert isinstance(fn, dist.torch_distribution.TorchDistributionMixin)
-        expected = () if part.given is None else batch
+        expected = batch_of(part, *batch)
         assert tuple(fn.batch_shape) == expected
         assert tuple(fn.event_shape) == part.event
         assert tuple(fn.sample((2,)).shape) == (2, *expected, *part.event)
 
 
 @every_part
+def test_log_density_is_finite_where_it_was_drawn(part):
+    with pyro.validation_enabled(True):
+        fn = call(changed(part.make()), part.inputs(5))
+        value = fn.sample((20,))
+        log_prob = fn.log_prob(value)
+    assert log_prob.shape == (20, *batch_of(part, 5))
+    assert log_prob.isfinite().all()
+
+
+@pytest.mark.parametrize("part", [p for p in PARTS if p.reference], ids=str)
 def test_log_density_is_that_of_scipy(part):
     made = changed(part.make()).double()
     inputs = part.inputs(5, dtype=torch.float64)
     fn = call(made, inputs)
-    value = fn.sample() if part.given is not None else fn.sample((5,))
+    value = fn.sample() if batch_of(part, 5) else fn.sample((5,))
     np.testing.assert_allclose(
         fn.log_prob(value).detach().numpy(), part.reference(made, inputs, value.numpy()), rtol=1e-10, atol=1e-10
     )
@@ -55,7 +70,10 @@ def test_values_off_the_support_are_refused(part):
     with pyro.validation_enabled(True):
         fn = call(part.make(), part.inputs(5))
         value = fn.sample()
-        value[..., 0] = part.off
+        if callable(part.off):
+            value = part.off(value)
+        else:
+            value[..., 0] = part.off
         with pytest.raises(ValueError, match="to be within the support"):
             fn.log_prob(value)
 
@@ -64,8 +82,9 @@ def test_values_off_the_support_are_refused(part):
 def test_a_gradient_reaches_every_parameter(part):
     made = changed(part.make())
     fn = call(made, part.inputs(5))
-    value = fn.rsample() if part in GUIDES else fn.sample()
-    (fn.log_prob(value).sum() + (value.square().sum() if part in GUIDES else 0)).backward()
+    draws = part in GUIDES and fn.has_rsample
+    value = fn.rsample() if draws else fn.sample()
+    (fn.log_prob(value).sum() + (value.square().sum() if draws else 0)).backward()
     for name, parameter in made.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -105,23 +124,45 @@ def test_double(part):
 # Closed forms
 
 
-@pytest.mark.parametrize("part", GUIDES, ids=str)
-def test_kl_to_the_standard_normal_is_that_of_draws(part):
-    made = changed(part.make()).double()
-    q = call(made, part.inputs(6, dtype=torch.float64))
-    standard = dist.Normal(torch.zeros(part.event, dtype=torch.float64), 1.0).to_event(1)
-    if isinstance(q, dist.MultivariateNormal):
-        size = part.event[0]
-        exact = kl_divergence(q, dist.MultivariateNormal(torch.zeros(size).double(), torch.eye(size).double()))
-    else:
-        exact = kl_divergence(q, standard.expand((6,)))
-        mu, s = q.base_dist.loc, q.base_dist.scale
-        by_hand = -0.5 * (1 + s.square().log() - mu.square() - s.square()).sum(-1)
-        torch.testing.assert_close(exact, by_hand, rtol=0, atol=1e-10)
+def divergence(q, p) -> torch.Tensor | None:
+    """KL(q ‖ p) in closed form, where torch or a part has one."""
+    try:
+        kl: torch.Tensor = kl_divergence(q, p)
+    except NotImplementedError:
+        return None
+    return kl
+
+
+def pairs():
+    """Every guide with every prior of its event shape and support that has a closed form for their divergence."""
+    for guide in GUIDES:
+        for prior in PRIORS:
+            if guide.event == prior.event and not prior.context:
+                with pyro.validation_enabled(False), torch.no_grad():
+                    q, p = call(guide.make(), guide.inputs(2)), call(prior.make(), prior.inputs())
+                    if divergence(q, p.expand((2,))) is not None:
+                        yield pytest.param(guide, prior, id=f"{guide}-{prior}")
+
+
+@pytest.mark.parametrize(("guide", "prior"), [*pairs()])
+def test_a_divergence_in_closed_form_is_that_of_draws(guide, prior):
+    torch.manual_seed(0)
+    q = call(changed(guide.make()).double(), guide.inputs(6, dtype=torch.float64))
+    p = call(changed(prior.make()).double(), {})
+    exact = divergence(q, p.expand((6,)))
     z = q.sample((20_000,))
-    ratio = q.log_prob(z) - standard.log_prob(z)
+    ratio = q.log_prob(z) - p.log_prob(z)
     error = ratio.std(0) / math.sqrt(len(z))
     assert ((ratio.mean(0) - exact).abs() < 4 * error).all()
+
+
+@pytest.mark.parametrize("part", [p for p in GUIDES if p.name.startswith("Normal")], ids=str)
+def test_kl_of_the_normal_guide_by_hand(part):
+    q = call(changed(part.make()).double(), part.inputs(6, dtype=torch.float64))
+    exact = kl_divergence(q, priors.Normal(LATENTS).double()().expand((6,)))
+    mu, s = q.base_dist.loc, q.base_dist.scale
+    by_hand = -0.5 * (1 + s.square().log() - mu.square() - s.square()).sum(-1)
+    torch.testing.assert_close(exact, by_hand, rtol=0, atol=1e-10)
 
 
 def test_log_q_of_the_multivariate_normal_from_its_noise():

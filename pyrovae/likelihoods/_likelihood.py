@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyrovae._network_part import NetworkPart
+from pyrovae._part import NetworkPart
 
 __all__ = ["NetworkLikelihood", "cells"]
 

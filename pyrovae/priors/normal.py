@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro.distributions as dist
-import torch
-from torch import Tensor, nn
+from torch.distributions import constraints
 
 from pyrovae._numbers import at_least
+from pyrovae._part import Part
 
 __all__ = ["Normal"]
 
 
-class Normal(nn.Module):
-    """p(z) = N(loc, diag(scale²)): standard, or with ``loc`` and ``scale`` learned from the data.
+class Normal(Part):
+    """p(z) = N(loc, diag(scale²)): standard, or with other, fixed or learned, ``loc`` and ``scale``.
 
     Parameters
     ----------
     size
         Number of latents.
+    loc, scale
+        Numbers, or tensors (size,).
     learned
-        Learn ``loc`` and ``scale``, from 0 and 1.
+        Learn ``loc`` and ``scale``, from the values given.
 
     Shapes
     ------
@@ -28,32 +32,29 @@ class Normal(nn.Module):
     Raises
     ------
     ValueError
-        If ``size`` is not a whole number of at least 1.
+        If ``size`` is not a whole number of at least 1, or ``scale`` not positive.
 
     Examples
     --------
+    >>> Normal(8)
+    Normal(8; support: real)
     >>> Normal(8)().event_shape
     torch.Size([8])
     """
 
-    loc: Tensor
-    log_scale: Tensor
+    support = constraints.real_vector
 
-    def __init__(self, size: int, *, learned: bool = False) -> None:
+    def __init__(self, size: int, *, loc: Any = 0.0, scale: Any = 1.0, learned: bool = False) -> None:
         super().__init__()
-        size = at_least("priors.Normal: size (the number of latents)", size, 1)
-        for name in ("loc", "log_scale"):
-            if learned:
-                self.register_parameter(name, nn.Parameter(torch.zeros(size)))
-            else:
-                self.register_buffer(name, torch.zeros(size), persistent=False)
+        self.size = at_least("priors.Normal: size (the number of latents)", size, 1)
         self.learned = learned
+        self.hold("loc", loc, shape=(size,), learned=learned)
+        self.hold("scale", scale, constraints.positive, shape=(size,), learned=learned)
 
     def forward(self) -> dist.TorchDistribution:
-        """The distribution."""
-        return dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
+        """p(z)."""
+        return dist.Normal(self.held("loc"), self.held("scale")).to_event(1)
 
-    def reset_parameters(self) -> None:
-        """Back to the standard Normal, which is where each restart begins."""
-        nn.init.zeros_(self.loc)
-        nn.init.zeros_(self.log_scale)
+    def details(self) -> str:
+        """Its size."""
+        return f"{self.size}, learned" if self.learned else f"{self.size}"
