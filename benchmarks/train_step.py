@@ -19,6 +19,7 @@ from pyro.infer import SVI, Trace_ELBO
 from torch import Tensor, nn
 
 import pyrovae as pv
+from pyrovae.program import Batch
 from pyrovae.structure import inspect_program
 from pyrovae.svi.loss import Loss, quiet
 
@@ -73,13 +74,13 @@ def ours(features: int, hidden: int, latents: int) -> Callable[[Tensor], None]:
     """What `pyrovae.fit` does in a step, its checks included."""
     vae = program(features, hidden, latents)
     x = torch.zeros(4, features)
-    loss = Loss(Trace_ELBO(), vae, inspect_program(vae, x, None), 1000)
+    loss = Loss(Trace_ELBO(), vae, inspect_program(vae, Batch(x)), 1000)
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)
     from pyrovae.svi.step import take_step
 
     def step(x: Tensor) -> None:
         with vae.scope(), quiet():
-            take_step(loss, (x,), optimizer, None)
+            take_step(loss, Batch(x), optimizer, None)
 
     return step
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyro.distributions as dist
 import torch
-
-from pyrovae._calls import Call
 
 __all__ = ["call_part", "expect_shapes", "refuse_uncallable", "shape_message"]
 
@@ -28,7 +27,7 @@ def refuse_uncallable(name: str, part: Any) -> None:
     raise TypeError(f"VAE: expected {name} to be callable and return a distribution, got {came}{mend}")
 
 
-def call_part(name: str, call: Call, what: str, *args: Any, **keywords: Any) -> dist.TorchDistribution:
+def call_part(name: str, call: Callable[..., Any], what: str, *args: Any, **keywords: Any) -> dist.TorchDistribution:
     """What a part returns, or a `ValueError` that names the part if it raises or returns no Pyro distribution."""
     try:
         fn = call(*args, **keywords)

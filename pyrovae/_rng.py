@@ -28,6 +28,7 @@ class Stream(IntEnum):
     PRIOR = 7
     RECONSTRUCTION = 8
     CODES = 9
+    ADAPT = 10
 
 
 def derive(seed: int, stream: Stream, *key: int) -> int:

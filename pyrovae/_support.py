@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
@@ -20,24 +21,47 @@ def check_reach(name: str, prior: Any, q: Any, draws: int = 64) -> None:
         (prior, q, "the guide cannot reach all of it"),
     ):
         try:
-            values = here.sample((draws,))
+            shape = broadcast_shape(here.batch_shape, there.batch_shape)
+            values = here.expand(shape).sample((draws,))
         except NotImplementedError:
             continue
-        if not bool(_in_support(there, values).all()):
+        if not bool(torch.as_tensor(there.support.check(values)).all()):
             raise ValueError(
                 f"site {name!r}: the model's latent has support {describe(prior.support)}, the guide's distribution "
-                f"{describe(q.support)}, and {says}. Use a guide on {describe(prior.support)}, for example a Normal "
-                "pushed through biject_to of that support (pyro.distributions.TransformedDistribution)"
+                f"{describe(q.support)}, and {says}. {_guide_on(prior)}"
             )
 
 
-def _in_support(fn: Any, values: Tensor) -> Tensor:
-    try:
-        shape = broadcast_shape(fn.batch_shape, values.shape[: values.dim() - fn.event_dim])
-    except ValueError:
-        return torch.tensor(False)
-    ok: Tensor = fn.support.check(values.expand(*shape, *fn.event_shape))
-    return ok
+def _guide_on(prior: Any) -> str:
+    """A guide that reaches this prior's support, in words."""
+    support = by_element(prior.support)
+    if isinstance(support, type(constraints.one_hot)):
+        return "Use guides.OneHotCategorical, or its relaxed form with a relaxed prior"
+    if isinstance(support, type(constraints.boolean)):
+        return "Use guides.Bernoulli, or its relaxed form with a relaxed prior"
+    if support.is_discrete:
+        return "Use a guide that is discrete too, or sum the site out (infer={'enumerate': 'parallel'})"
+    if isinstance(support, type(dist.constraints.sphere)):
+        return "Use guides.PowerSpherical"
+    if support is constraints.real or isinstance(support, type(constraints.real)):
+        return "Use a guide on the reals, such as guides.Normal without support="
+    return (
+        f"Use a guide on {describe(support)}: guides.Normal(…, support={_spelt(support)}), or a Normal pushed through "
+        "biject_to of that support"
+    )
+
+
+def _spelt(support: Any) -> str:
+    """A support as one writes it."""
+    bounds = [getattr(support, bound, None) for bound in ("lower_bound", "upper_bound")]
+    values = [float(torch.as_tensor(b).flatten()[0]) for b in bounds if b is not None]
+    if values == [0.0]:
+        return "constraints.positive"
+    if values == [0.0, 1.0]:
+        return "constraints.unit_interval"
+    if len(values) == 2:
+        return f"constraints.interval({values[0]:g}, {values[1]:g})"
+    return f"constraints.{describe(support).replace(' ', '_')}"
 
 
 def describe(support: Any) -> str:

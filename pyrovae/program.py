@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyro
@@ -12,18 +13,43 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyrovae._calls import parameters
 from pyrovae._modules import modules_of
 
-__all__ = ["Program", "as_program"]
+__all__ = ["Batch", "Program", "as_program", "repeat"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some data: x (n, *event), their covariates (n, c), and their rows (n,) in the training data while it trains."""
+
+    x: Tensor
+    context: Tensor | None = None
+    index: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments of a program's ``model`` and ``guide``."""
+        if self.index is not None:
+            return self.x, self.context, self.index
+        return (self.x,) if self.context is None else (self.x, self.context)
+
+    def take(self, rows: Tensor | slice) -> Batch:
+        """Some of its rows."""
+        return Batch(*(None if t is None else t[rows] for t in (self.x, self.context, self.index)))  # type: ignore[arg-type]
 
 
 class Program(PyroModule):
     """A Pyro model and guide, as functions, methods, `torch.nn.Module` or `PyroModule`, with one data plate.
 
     Both are called with the data (n, *event), and with the context (n, covariates) as a second argument when there
-    is one; the observed sites stand in a plate of length n. Parameters are found wherever they are: in modules that
-    the functions refer to, in ``pyro.module`` and ``pyro.param`` statements. They belong to the program: Pyro's global
-    parameter store is not touched.
+    is one; the observed sites stand in a plate of length n. One with a parameter ``index`` is told which rows of the
+    training data these are while it trains, None else, so that it can have parameters for each. Parameters are found
+    wherever they are: in modules that the functions refer to, in ``pyro.module`` and ``pyro.param`` statements. They
+    belong to the program: Pyro's global parameter store is not touched.
 
     Parameters
     ----------
@@ -59,6 +85,7 @@ class Program(PyroModule):
                 raise TypeError(f"Program: expected a callable {role}, got {type(function).__name__}")
         self._prepare(plate)
         self._functions = (model, guide)
+        self._indexed = tuple("index" in parameters(function) for function in self._functions)
         found: dict[str, nn.Module] = {}
         for role, function in (("model", model), ("guide", guide)):
             for name, module in modules_of(function):
@@ -73,13 +100,22 @@ class Program(PyroModule):
         self._waiting: dict[str, Tensor] = {}
         self._scoped = False
 
-    def model(self, *args: Any) -> Any:
-        """Run the generative program."""
-        return self._functions[0](*args)
+    @property
+    def takes_index(self) -> bool:
+        """Whether it is told which rows of the training data it is given."""
+        return any(self._indexed)
 
-    def guide(self, *args: Any) -> Any:
+    def model(self, x: Any, context: Any = None, index: Any = None) -> Any:
+        """Run the generative program."""
+        return self._run(0, x, context, index)
+
+    def guide(self, x: Any, context: Any = None, index: Any = None) -> Any:
         """Run the variational program."""
-        return self._functions[1](*args)
+        return self._run(1, x, context, index)
+
+    def _run(self, which: int, x: Any, context: Any, index: Any) -> Any:
+        told = {"index": index} if index is not None and self._indexed[which] else {}
+        return self._functions[which](x, **told) if context is None else self._functions[which](x, context, **told)
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -91,24 +127,23 @@ class Program(PyroModule):
             finally:
                 self._scoped = outer
 
-    def check(self, x: Tensor, context: Tensor | None) -> None:
+    def check(self, batch: Batch) -> None:
         """Errors that the parts of a program can be asked about before it runs; none for a general program."""
 
-    def adapt(self, x: Tensor) -> None:
+    def adapt(self, x: Tensor, context: Tensor | None) -> None:
         """Told of the training data once, before the first epoch; a general program takes no notice."""
 
-    def dimension_kl(self, x: Tensor, context: Tensor | None) -> Tensor | None:
+    def dimension_kl(self, batch: Batch) -> Tensor | None:
         """KL(q(z_j|x) ‖ p(z_j)) for each latent dimension j in closed form, (n, latents); None where there is none."""
         return None
 
-    def draw_guide(self, x: Tensor, context: Tensor | None, draws: int) -> tuple[poutine.Trace, int]:
+    def draw_guide(self, batch: Batch, draws: int) -> tuple[poutine.Trace, int]:
         """A trace of the guide over ``draws`` copies of the data, and how many copies it holds.
 
         The data are repeated along their plate, which is valid for every program whose latents are local; a program
         that can do it cheaper overrides this.
         """
-        args = repeat((x, context), draws)
-        trace = poutine.trace(self.guide).get_trace(*args)
+        trace = poutine.trace(self.guide).get_trace(*repeat(batch, draws).args)
         trace.compute_log_prob()
         return trace, draws
 
@@ -213,11 +248,10 @@ def as_program(program: Any) -> Program:
     )
 
 
-def repeat(tensors: tuple[Tensor | None, ...], times: int) -> tuple[Tensor, ...]:
-    """Each tensor (n, …) repeated along its first dimension, (times · n, …), copies in order; None is left out."""
-    return tuple(
-        t if times == 1 else t.expand(times, *t.shape).reshape(-1, *t.shape[1:]) for t in tensors if t is not None
-    )
+def repeat(batch: Batch, times: int) -> Batch:
+    """The data (n, …) repeated along their first dimension, (times · n, …), copies in order."""
+    rows = torch.arange(len(batch), device=batch.x.device)
+    return batch if times == 1 else batch.take(rows.repeat(times))
 
 
 def _refuse_shared_names(model: Any, guide: Any) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovae._modes import evaluating
 from pyrovae._rng import Stream, seeded
 from pyrovae._support import check_reach
-from pyrovae.program import Program
+from pyrovae.program import Batch, Program
 
 __all__ = ["Site", "Structure", "inspect_program", "prune", "trace_pair", "try_pair"]
 
@@ -54,6 +54,7 @@ class Site:
 class Structure:
     """Sites of a program by role; ``auxiliary`` ones are the guide's alone.
 
+    ``summed`` are sites that the guide enumerates, ``baselines`` those whose score function has a baseline there.
     ``full_size`` is the N of a program that subsamples its plate itself, else None.
     """
 
@@ -63,17 +64,19 @@ class Structure:
     observed: tuple[Site, ...]
     enumerated: tuple[str, ...]
     auxiliary: tuple[str, ...]
+    summed: tuple[str, ...]
+    baselines: tuple[str, ...]
     full_size: int | None
 
 
-def trace_pair(program: Program, args: tuple[Tensor, ...]) -> tuple[poutine.Trace, poutine.Trace]:
+def trace_pair(program: Program, batch: Batch) -> tuple[poutine.Trace, poutine.Trace]:
     """A guide trace and the model trace replayed against it, both without subsample sites."""
-    guide = poutine.trace(program.guide).get_trace(*args)
-    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
+    guide = poutine.trace(program.guide).get_trace(*batch.args)
+    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*batch.args)
     return prune(guide), prune(model)
 
 
-def try_pair(program: Program, args: tuple[Tensor, ...], what: str = "data") -> tuple[poutine.Trace, poutine.Trace]:
+def try_pair(program: Program, batch: Batch, what: str = "data") -> tuple[poutine.Trace, poutine.Trace]:
     """As `trace_pair`, with an error of the program's told by role and shapes.
 
     Raises
@@ -83,12 +86,12 @@ def try_pair(program: Program, args: tuple[Tensor, ...], what: str = "data") -> 
     """
     role = "guide"
     try:
-        guide = poutine.trace(program.guide).get_trace(*args)
+        guide = poutine.trace(program.guide).get_trace(*batch.args)
         role = "model"
-        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
+        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*batch.args)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
         came = str(error).split("\nTrace Shapes:")[0]
-        shapes = " and ".join(str(tuple(a.shape)) for a in args)
+        shapes = " and ".join(str(tuple(t.shape)) for t in (batch.x, batch.context) if t is not None)
         mend = ""
         if "inside plate" in came or "broadcast" in came or "must match" in came:
             mend = (
@@ -96,7 +99,7 @@ def try_pair(program: Program, args: tuple[Tensor, ...], what: str = "data") -> 
                 "length, pyro.plate('data', x.shape[0]), and its guide must compute the latents from the data it is "
                 "given (Pyro's AutoGuides do not)"
             )
-        if bool(torch.isnan(args[0]).any()) and not getattr(program, "takes_mask", False):
+        if bool(torch.isnan(batch.x).any()) and not getattr(program, "takes_mask", False):
             mend += ". The data hold NaN: fill or drop them, or let the program leave them out"
         raise ValueError(
             f"the {role} could not be run on {what} of shape {shapes}: {type(error).__name__}: {came}{mend}"
@@ -109,14 +112,14 @@ def prune(trace: poutine.Trace) -> poutine.Trace:
     return poutine.util.prune_subsample_sites(trace)
 
 
-def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Structure:
+def inspect_program(program: Program, batch: Batch) -> Structure:
     """Run the program on two and on three data; the plate whose length follows is the data plate.
 
     Parameters
     ----------
     program
         Left as it was: evaluated without gradient, in ``eval`` mode, with its own random stream.
-    x, context
+    batch
         Some data, at least one.
 
     Raises
@@ -125,15 +128,15 @@ def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Stru
         If the program does not run, has no data plate, leaves a latent without a guide, has a site in the guide
         that the model lacks, observes nothing, or has a latent whose support the guide does not have.
     """
-    missing = torch.isnan(x).nonzero()
+    missing = torch.isnan(batch.x).nonzero()
     if getattr(program, "takes_mask", None) is False and len(missing):
         raise ValueError(f"the data hold NaN (first: at index {tuple(missing[0].tolist())}), {UNTOLD}")
     with seeded(0, Stream.CHECK), program.scope(), torch.no_grad(), pyro.validation_enabled(True), evaluating(program):
-        program.check(*_rows(x, context, 2))
+        program.check(_rows(batch, 2))
         try:
-            traces = {n: try_pair(program, _given(*_rows(x, context, n))) for n in (2, 3)}
+            traces = {n: try_pair(program, _rows(batch, n)) for n in (2, 3)}
         except ValueError:
-            _check_events(program, _given(*_rows(x, context, 2)))
+            _check_events(program, _rows(batch, 2))
             raise
     program.settle()
     (guide, model), (guide3, model3) = traces[2], traces[3]
@@ -166,17 +169,19 @@ def inspect_program(program: Program, x: Tensor, context: Tensor | None) -> Stru
         observed=inside,
         enumerated=enumerated,
         auxiliary=tuple(n for n, s in guide.nodes.items() if s["type"] == "sample" and n not in model),
+        summed=_marked(guide, "enumerate"),
+        baselines=_marked(guide, "baseline"),
         full_size=full,
     )
 
 
-def _rows(x: Tensor, context: Tensor | None, n: int) -> tuple[Tensor, Tensor | None]:
-    index = torch.arange(n, device=x.device) % x.shape[0]
-    return x[index], None if context is None else context[index]
+def _marked(trace: poutine.Trace, mark: str) -> tuple[str, ...]:
+    """The sites whose ``infer`` has this mark."""
+    return tuple(n for n, s in trace.nodes.items() if s["type"] == "sample" and s["infer"].get(mark))
 
 
-def _given(x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
-    return (x,) if context is None else (x, context)
+def _rows(batch: Batch, n: int) -> Batch:
+    return batch.take(torch.arange(n, device=batch.x.device) % len(batch))
 
 
 def _plates(trace: poutine.Trace) -> dict[str, int]:
@@ -272,10 +277,13 @@ def _check_event(name: str, ours: tuple[int, ...], theirs: tuple[int, ...]) -> N
         )
 
 
-def _check_events(program: Program, args: tuple[Tensor, ...]) -> None:
+def _check_events(program: Program, batch: Batch) -> None:
     """Whether a model that does not run on the guide's draws was given draws of another shape than its own."""
     try:
-        guide, model = poutine.trace(program.guide).get_trace(*args), poutine.trace(program.model).get_trace(*args)
+        guide, model = (
+            poutine.trace(program.guide).get_trace(*batch.args),
+            poutine.trace(program.model).get_trace(*batch.args),
+        )
     except Exception:  # it does not run by itself either: what it said first stands
         return
     for name in prune(guide).nodes.keys() & prune(model).nodes.keys():

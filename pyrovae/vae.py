@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -11,13 +12,14 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyrovae._calls import Call
+from pyrovae._calls import Call, parameters
 from pyrovae._missing import masked
 from pyrovae._modes import evaluating
 from pyrovae._modules import modules_of
 from pyrovae._parts import call_part, expect_shapes, refuse_uncallable, shape_message
 from pyrovae._rng import preserved
-from pyrovae.program import Program
+from pyrovae._support import check_reach
+from pyrovae.program import Batch, Program
 
 __all__ = ["VAE"]
 
@@ -26,9 +28,18 @@ class VAE(Program):
     """p(z) p(x|z) with amortised q(z|x) (Kingma & Welling 2013, 1312.6114; Rezende et al. 2014, 1401.4082).
 
     A part is anything callable that returns a Pyro distribution: ``prior()``, ``likelihood(z)`` and ``guide(x)``,
-    functions or modules, of ours or the user's. A part that takes a context (a parameter named ``context``, or one
-    more required positional one) is given it, and a guide with a parameter named ``mask`` is told which cells of x
-    are observed; NaN in x then means missing, and the likelihood leaves these cells out.
+    functions or modules, of ours or the user's. Beside that it is told what it has a parameter for:
+
+    - ``context``, the covariates (n, c): any part, by this name or as one more required positional parameter;
+    - ``mask``, which cells of x are observed: a guide. NaN in x then means missing, and the likelihood leaves these
+      cells out;
+    - ``index``, the rows (n,) of the training data that these are, None after training: a guide with parameters for
+      each datum;
+    - ``joint``, the function z (…, n, *latent) → log p(x, z) (…, n) of these data: a guide that climbs it;
+    - ``guide``, the function x → q(z|x): a prior made of it.
+
+    Before the first epoch, `fit` calls ``adapt(x)`` or ``adapt(x, context)`` of the parts that have it, with all
+    training data. A guide's ``infer(x, context, mask)`` gives the ``infer`` of its sample statement.
 
     Parameters
     ----------
@@ -80,6 +91,12 @@ class VAE(Program):
         )
         self._three = (prior, likelihood, guide)
         self._name = (0, "")
+        climbing = self._guide.takes & {"joint", "index"}
+        if "guide" in self._prior.takes and climbing:
+            raise ValueError(
+                f"the prior {type(prior).__name__} is made of the guide, and the guide {type(guide).__name__} needs "
+                f"the {' and the '.join(sorted(climbing))} of each datum: use an amortised guide, or another prior"
+            )
         if not any(call.needs_context for call in self._calls().values()):
             self._check_fit()
 
@@ -94,45 +111,58 @@ class VAE(Program):
         return "mask" in self._guide.takes
 
     @property
+    def takes_index(self) -> bool:
+        """Whether the guide is told which rows of the training data it is given."""
+        return "index" in self._guide.takes
+
+    @property
+    def columns(self) -> Any:
+        """The columns that the likelihood was made for, where it describes a table; None else."""
+        return getattr(self._three[1], "columns", None)
+
+    @property
     def _open_ended(self) -> bool:
         return False
 
-    def model(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def model(self, x: Tensor, context: Tensor | None = None, index: Tensor | None = None) -> Tensor:
         """p(x, z): sites ``z`` and ``x`` in the plate ``data``."""
         self._register()
         x, mask = self._observed(x)
         with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", self._prior(context=context))
+            z = pyro.sample("z", self._p(context))
             likelihood = self._likelihood(z, context=context)
             if mask is not None:
                 likelihood, x = masked(likelihood, x, mask)
             value: Tensor = pyro.sample("x", likelihood, obs=x)
             return value
 
-    def guide(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def guide(self, x: Tensor, context: Tensor | None = None, index: Tensor | None = None) -> Tensor:
         """q(z|x): site ``z`` in the plate ``data``."""
         self._register()
         x, mask = self._observed(x)
+        infer = getattr(self._three[2], "infer", None)
         with pyro.plate("data", x.shape[0]):
-            z: Tensor = pyro.sample("z", self._guide(x, context=context, mask=mask))
+            q = self._q(x, context, mask, index)
+            z: Tensor = pyro.sample("z", q, infer=infer(x, context, mask) if callable(infer) else {})
             return z
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """q(z|x) itself, batch (n,)."""
         x, mask = self._observed(x)
-        return self._guide(x, context=context, mask=mask)
+        return self._q(x, context, mask)
 
-    def adapt(self, x: Tensor) -> None:
-        """Let a guide that standardises its input take its units from the training data."""
-        adapt = getattr(self._three[2], "adapt", None)
-        if callable(adapt):
-            adapt(x)
+    def adapt(self, x: Tensor, context: Tensor | None) -> None:
+        """Let the parts that start from the data take what they need."""
+        for part in self._three:
+            adapt = getattr(part, "adapt", None)
+            if callable(adapt):
+                adapt(*(x, context)[: len(parameters(adapt))])
 
-    def dimension_kl(self, x: Tensor, context: Tensor | None) -> Tensor | None:
+    def dimension_kl(self, batch: Batch) -> Tensor | None:
         """As `Program.dimension_kl`, for priors with independent latents; of the marginals of a multivariate Normal."""
-        q, p = self.encode(x, context), self._prior(context=context)
-        if isinstance(q, dist.MultivariateNormal):
-            q = dist.Normal(q.loc, q.covariance_matrix.diagonal(dim1=-2, dim2=-1).sqrt()).to_event(1)
+        q, p = self.encode(batch.x, batch.context), self._p(batch.context)
+        if isinstance(q, (dist.MultivariateNormal, dist.LowRankMultivariateNormal)):
+            q = dist.Normal(q.loc, q.variance.sqrt()).to_event(1)
         if any(not isinstance(f, dist.Independent) or f.event_dim != 1 or f.base_dist.event_dim for f in (q, p)):
             return None
         try:
@@ -141,14 +171,14 @@ class VAE(Program):
             return None
         return kl.expand(q.batch_shape + q.event_shape)
 
-    def draw_guide(self, x: Tensor, context: Tensor | None, draws: int) -> tuple[poutine.Trace, int]:
+    def draw_guide(self, batch: Batch, draws: int) -> tuple[poutine.Trace, int]:
         """As `Program.draw_guide`, with the guide run once per datum."""
-        q = self.encode(x, context)
+        q = self.encode(batch.x, batch.context)
         with torch.no_grad():
             z = q.sample((draws,))
             log_q = q.log_prob(z)
         trace = poutine.Trace()
-        fn = q if draws == 1 else q.expand((draws, x.shape[0]))
+        fn = q.expand((draws, len(batch))) if isinstance(q, dist.Independent) else q
         trace.add_node("_INPUT", name="_INPUT", type="args", args=(), kwargs={})
         trace.add_node(
             "z",
@@ -165,7 +195,7 @@ class VAE(Program):
         )
         return trace, draws
 
-    def check(self, x: Tensor, context: Tensor | None) -> None:
+    def check(self, batch: Batch) -> None:
         """Refuse parts that do not fit the data, naming the part.
 
         Raises
@@ -173,6 +203,7 @@ class VAE(Program):
         ValueError
             With the part, the shape expected and the one that came.
         """
+        context = batch.context
         if context is not None and not self.takes_context:
             raise ValueError(
                 "a context was given, and no part of the VAE takes one: build a network with "
@@ -184,12 +215,12 @@ class VAE(Program):
                 f"the {' and the '.join(needing)} of the VAE take{'s' if len(needing) == 1 else ''} a context and none "
                 "was given: pass context= with the data (for validation data, pv.data.as_data(x, context=c))"
             )
-        n = x.shape[0]
-        x, mask = self._observed(x)
-        prior = call_part("prior", self._prior, "", context=context)
+        n = len(batch)
+        x, mask = self._observed(batch.x)
+        prior = call_part("prior", self._p, "", context=context)
         if prior.batch_shape not in ((), (n,)):
             raise ValueError(shape_message("prior", prior, f"() or ({n},)", None))
-        q = call_part("guide", self._guide, "data", x, context=context, mask=mask)
+        q = call_part("guide", self._q, "data", x, context=context, mask=mask, index=batch.index)
         expect_shapes("guide", q, (n,), tuple(prior.event_shape), "the prior's event shape")
         likelihood = call_part("likelihood", self._likelihood, "latents", q.sample(), context=context)
         expect_shapes("likelihood", likelihood, (n,), tuple(x.shape[1:]), "the shape of one datum")
@@ -199,7 +230,7 @@ class VAE(Program):
     def _check_fit(self) -> None:
         """Compare the parts with each other before there are data: x is drawn from the model."""
         with preserved(), torch.no_grad(), evaluating(self):
-            prior = call_part("prior", self._prior, "")
+            prior = call_part("prior", self._p, "")
             if prior.batch_shape != ():
                 raise ValueError(shape_message("prior", prior, "()", None))
             z = prior.expand((2,)).sample()
@@ -210,8 +241,33 @@ class VAE(Program):
             except NotImplementedError:  # a family that cannot be drawn from: the data will tell
                 return
             mask = torch.ones_like(x, dtype=torch.bool) if self.takes_mask else None
-            q = call_part("guide", self._guide, "data, drawn from the likelihood,", x, mask=mask)
+            q = call_part("guide", self._q, "data, drawn from the likelihood,", x, mask=mask)
             expect_shapes("guide", q, (2,), tuple(prior.event_shape), "the prior's event shape")
+            check_reach("z", prior, q)
+
+    def _p(self, context: Tensor | None = None) -> dist.TorchDistribution:
+        """p(z), told what it takes."""
+        prior: dist.TorchDistribution = self._prior(context=context, guide=self._of_whole_data)
+        return prior
+
+    def _q(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None, index: Tensor | None = None
+    ) -> dist.TorchDistribution:
+        """q(z|x), told what it takes."""
+
+        def joint(z: Tensor) -> Tensor:
+            likelihood, value = self._likelihood(z, context=context), x
+            if mask is not None:
+                likelihood, value = masked(likelihood, x, mask)
+            log_p: Tensor = self._p(context).log_prob(z) + likelihood.log_prob(value)
+            return log_p
+
+        q: dist.TorchDistribution = self._guide(x, context=context, mask=mask, index=index, joint=joint)
+        return q
+
+    def _of_whole_data(self, x: Tensor) -> dist.TorchDistribution:
+        """q(z|x) of data without a missing cell and without a context."""
+        return self._q(x, mask=torch.ones_like(x, dtype=torch.bool) if self.takes_mask else None)
 
     def _calls(self) -> dict[str, Call]:
         return {"prior": self._prior, "likelihood": self._likelihood, "guide": self._guide}
@@ -235,7 +291,7 @@ class VAE(Program):
 
     def __repr__(self) -> str:
         lines = (
-            f"    {name}={type(f).__name__ if isinstance(f, nn.Module) else getattr(f, '__name__', f)},"
-            for name, f in zip(("prior", "likelihood", "guide"), self._three, strict=True)
+            f"    {name}={part if isinstance(part, nn.Module) else getattr(part, '__name__', type(part).__name__)},"
+            for name, part in zip(("prior", "likelihood", "guide"), self._three, strict=True)
         )
         return "VAE(\n" + "\n".join(lines) + "\n)"

@@ -31,6 +31,7 @@ from pyro.infer import (
 )
 
 import pyrovae as pv
+from pyrovae.program import Batch
 from pyrovae.structure import inspect_program
 from pyrovae.svi.batches import prepare
 from pyrovae.svi.loss import Loss
@@ -73,13 +74,13 @@ class TestScale:
         """The loss per datum averaged over batches equals the full-batch ELBO / N within 4 standard errors."""
         n, x = 40, gaussian(40, 1, 1)
         program = global_program(n)
-        structure = inspect_program(program, x, None)
+        structure = inspect_program(program, Batch(x))
         assert [s.name for s in structure.outside] == ["m"]
         draws = 4000
         with program.scope():
             whole = [Trace_ELBO().loss(program.model, program.guide, x) / n for _ in range(draws)]
             loss = Loss(Trace_ELBO(), program, structure, n)
-            parts = [loss.value((x[8 * (i % 5) : 8 * (i % 5) + 8],)) for i in range(draws)]
+            parts = [loss.value(Batch(x[8 * (i % 5) : 8 * (i % 5) + 8])) for i in range(draws)]
         error = math.hypot(np.std(whole), np.std(parts)) / math.sqrt(draws)
         assert abs(np.mean(whole) - np.mean(parts)) < 4 * error
 
@@ -105,11 +106,11 @@ class TestScale:
         values = []
         for own in (False, True):
             program = make(own)
-            structure = inspect_program(program, x, None)
+            structure = inspect_program(program, Batch(x))
             assert structure.full_size == (n if own else None)
             with program.scope():
                 loss = Loss(Trace_ELBO(), program, structure, n)
-                values.append([loss.value((x[:10],)) for _ in range(2000)])
+                values.append([loss.value(Batch(x[:10])) for _ in range(2000)])
         a, b = np.array(values)
         assert abs(a.mean() - b.mean()) < 4 * math.hypot(a.std(), b.std()) / math.sqrt(2000)
 
@@ -117,12 +118,12 @@ class TestScale:
         """Per datum, from the smaller batch as from the whole; scaled densities would go far beyond log p(x)."""
         x = gaussian(40, 4, 2)
         vae = linear_vae()
-        structure = inspect_program(vae, x, None)
+        structure = inspect_program(vae, Batch(x))
         elbo = RenyiELBO(alpha=0, num_particles=20, vectorize_particles=True, max_plate_nesting=1)
         loss = Loss(elbo, vae, structure, len(x))
         with vae.scope():
-            whole = np.array([loss.value((x,)) for _ in range(300)])
-            parts = np.array([np.mean([loss.value((x[i : i + 8],)) for i in range(0, 40, 8)]) for _ in range(300)])
+            whole = np.array([loss.value(Batch(x)) for _ in range(300)])
+            parts = np.array([np.mean([loss.value(Batch(x[i : i + 8])) for i in range(0, 40, 8)]) for _ in range(300)])
         assert abs(whole.mean() - parts.mean()) < 4 * math.hypot(whole.std(), parts.std()) / math.sqrt(300)
         w = vae.parts["likelihood"].network.layers[0]
         marginal = dist.MultivariateNormal(w.bias, w.weight @ w.weight.T + torch.eye(4))

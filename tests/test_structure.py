@@ -16,6 +16,7 @@ from torch import nn
 import pyrovae as pv
 from pyrovae._modes import evaluating
 from pyrovae._support import describe
+from pyrovae.program import Batch
 from pyrovae.structure import inspect_program
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
@@ -34,7 +35,7 @@ def guide(x, plate="data"):
 
 
 def structure(model=model, guide=guide, x=X, context=None, **settings):
-    return inspect_program(pv.Program(model, guide, **settings), x, context)
+    return inspect_program(pv.Program(model, guide, **settings), Batch(x, context))
 
 
 def with_latent(prior, q):
@@ -260,7 +261,7 @@ def test_inspecting_leaves_everything_as_it_was(training):
     modes = [(name, m.training) for name, m in program.named_modules()]
     before = {k: v.clone() for k, v in q.state_dict().items()}
     streams = random_state()
-    inspect_program(program, X, None)
+    inspect_program(program, Batch(X))
     assert random_state() == streams
     assert all(torch.equal(value, before[k]) for k, value in q.state_dict().items())
     assert [(name, m.training) for name, m in program.named_modules()] == modes
@@ -272,7 +273,7 @@ def test_inspecting_leaves_everything_as_it_was_when_it_fails():
     q = Stateful()
     program, state = pv.Program(lambda x: None, q), random_state()
     with pytest.raises(ValueError, match="site 'z' that the model lacks"):
-        inspect_program(program, X, None)
+        inspect_program(program, Batch(X))
     assert random_state() == state
     assert program.training
     assert not q.frozen.training
@@ -301,7 +302,7 @@ def test_parameters_of_the_first_run_can_be_trained():
             pyro.sample("z", N(slope * x[:, :2], 1.0).to_event(1))
 
     program = pv.Program(model, q)
-    inspect_program(program, X, None)
+    inspect_program(program, Batch(X))
     ((name, slope),) = program.named_parameters()
     assert name == "slope"
     assert slope.requires_grad
@@ -479,7 +480,7 @@ SUPPORTS = {
 @pytest.mark.parametrize("case", SUPPORTS)
 def test_a_support_that_the_guide_does_not_have(case):
     prior, q, says = SUPPORTS[case]
-    with pytest.raises(ValueError, match=f"site 'z': the model's latent has {says}.*Use a guide on "):
+    with pytest.raises(ValueError, match=f"site 'z': the model's latent has {says}.*Use (a guide on|guides\.)"):
         structure(*with_latent(prior, q))
 
 

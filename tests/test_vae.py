@@ -20,6 +20,7 @@ from torch.distributions import kl_divergence
 
 import pyrovae as pv
 from pyrovae._missing import masked
+from pyrovae.program import Batch
 
 LATENTS, FEATURES = 2, 4
 N, D = dist.Normal, torch.float64
@@ -106,7 +107,7 @@ def test_encode_is_the_guide():
 
 def test_draws_of_the_guide_are_those_of_each_datum():
     vae, x, draws = small().double(), torch.randn(5, FEATURES, dtype=D), 4000
-    trace, copies = vae.draw_guide(x, None, draws)
+    trace, copies = vae.draw_guide(Batch(x), draws)
     assert copies == draws
     z, q = trace.nodes["z"]["value"].unflatten(0, (draws, 5)), vae.encode(x)
     torch.testing.assert_close(trace.nodes["z"]["log_prob"], q.log_prob(z).flatten(), rtol=0, atol=1e-10)
@@ -118,7 +119,7 @@ def test_dimension_kl_is_the_closed_form():
     vae, x = small().double(), torch.randn(5, FEATURES, dtype=D)
     q = vae.encode(x).base_dist
     by_hand = -0.5 * (1 + q.scale.square().log() - q.loc.square() - q.scale.square())
-    torch.testing.assert_close(vae.dimension_kl(x, None), by_hand, rtol=0, atol=1e-10)
+    torch.testing.assert_close(vae.dimension_kl(Batch(x)), by_hand, rtol=0, atol=1e-10)
 
 
 def test_dimension_kl_of_a_full_covariance_is_that_of_its_marginals():
@@ -127,7 +128,7 @@ def test_dimension_kl_of_a_full_covariance_is_that_of_its_marginals():
     q = vae.encode(x)
     mu, s = q.mean, q.stddev
     by_hand = -0.5 * (1 + s.square().log() - mu.square() - s.square())
-    torch.testing.assert_close(vae.dimension_kl(x, None), by_hand, rtol=0, atol=1e-10)
+    torch.testing.assert_close(vae.dimension_kl(Batch(x)), by_hand, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_dimension_kl_of_a_full_covariance_is_that_of_its_marginals():
     ],
 )
 def test_dimension_kl_is_none_where_there_is_no_closed_form(prior):
-    assert pv.VAE(prior, decoder(), encoder()).dimension_kl(torch.randn(5, FEATURES), None) is None
+    assert pv.VAE(prior, decoder(), encoder()).dimension_kl(Batch(torch.randn(5, FEATURES))) is None
 
 
 # Parts of the user's

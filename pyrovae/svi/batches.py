@@ -10,38 +10,42 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Data, as_data
-from pyrovae.program import Program
+from pyrovae.program import Batch, Program
 
 __all__ = ["Batches", "prepare"]
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Data on the program's device; ``take`` gives the arguments of model and guide for some rows."""
+    """Data on the program's device. ``numbered``: they are the training data, and the program is told which rows."""
 
     data: Data
     x: Tensor
     context: Tensor | None
+    numbered: bool = False
 
     def __len__(self) -> int:
         return self.x.shape[0]
 
-    def take(self, index: Tensor | slice) -> tuple[Tensor, ...]:
+    def take(self, rows: Tensor | slice) -> Batch:
         """Rows of x, drawn anew where the data are random (dynamic binarisation), and of the context."""
-        x = self.x[index]
+        x = self.x[rows]
         if self.data.draw is not None:
             x = self.data.draw(x)
-        return (x,) if self.context is None else (x, self.context[index])
+        index = torch.arange(len(self), device=x.device)[rows] if self.numbered else None
+        return Batch(x, None if self.context is None else self.context[rows], index)
 
-    def blocks(self, size: int) -> Iterator[tuple[slice, tuple[Tensor, ...]]]:
+    def blocks(self, size: int) -> Iterator[tuple[slice, Batch]]:
         """All rows in order."""
         for start in range(0, len(self), size):
             rows = slice(start, min(start + size, len(self)))
             yield rows, self.take(rows)
 
 
-def prepare(program: Program, data: Any, context: Any = None) -> Batches:
+def prepare(program: Program, data: Any, context: Any = None, *, training: bool = False) -> Batches:
     """Convert data to the type and device of the program's parameters; where it has none, floats stay as they are.
+
+    ``training``: these are the data whose rows a program may have parameters for.
 
     Raises
     ------
@@ -56,6 +60,7 @@ def prepare(program: Program, data: Any, context: Any = None) -> Batches:
         data,
         _cast(data.x, dtype, device),
         None if data.context is None else _cast(data.context, dtype, device),
+        numbered=training and program.takes_index,
     )
 
 

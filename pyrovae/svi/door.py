@@ -14,7 +14,7 @@ from pyrovae._modes import evaluating
 from pyrovae._rng import Stream, seeded
 from pyrovae._support import by_element, describe
 from pyrovae.data._validate import place
-from pyrovae.program import Program
+from pyrovae.program import Batch, Program
 from pyrovae.structure import UNTOLD, Structure, trace_pair, try_pair
 from pyrovae.svi.batches import Batches
 
@@ -40,14 +40,14 @@ def check_data(program: Program, structure: Structure, batches: Batches, what: s
     with seeded(0, Stream.CHECK), program.scope(), pyro.validation_enabled(False), evaluating(program):
         first = batches.take(slice(0, 2))
         with torch.no_grad():
-            program.check(first[0], first[1] if len(first) > 1 else None)
-            for rows, args in batches.blocks(min(ROWS, structure.full_size or ROWS)):
-                guide, model = try_pair(program, args, what)
+            program.check(first)
+            for rows, batch in batches.blocks(min(ROWS, structure.full_size or ROWS)):
+                guide, model = try_pair(program, batch, what)
                 if holes:
                     _check_missing(guide, model, holes)
                 for name, site in model.nodes.items():
                     if site["type"] == "sample" and site["is_observed"]:
-                        _check_site(name, site, batches, rows, args[0], what)
+                        _check_site(name, site, batches, rows, batch.x, what)
         if torch.is_grad_enabled():
             _check_owned(program, first)
 
@@ -64,10 +64,10 @@ def _check_missing(guide: poutine.Trace, model: poutine.Trace, holes: str) -> No
                 )
 
 
-def _check_owned(program: Program, args: tuple[Tensor, ...]) -> None:
+def _check_owned(program: Program, batch: Batch) -> None:
     """Every leaf of the loss that has a gradient must be a parameter of the program."""
     with torch.enable_grad():
-        guide, model = trace_pair(program, args)
+        guide, model = trace_pair(program, batch)
         pending = [(model.log_prob_sum() - guide.log_prob_sum()).grad_fn]
     own, seen = {id(p) for p in program.parameters()}, set()
     while pending:

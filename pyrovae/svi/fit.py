@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pyro.infer import Trace_ELBO
-from torch import Tensor
 
 from pyrovae._modes import training_modes
 from pyrovae._numbers import at_least, positive
-from pyrovae._rng import preserved
+from pyrovae._rng import Stream, preserved, seeded
 from pyrovae.program import Program, as_program
 from pyrovae.structure import inspect_program
-from pyrovae.svi.batches import Batches, prepare
+from pyrovae.svi.batches import prepare
 from pyrovae.svi.door import check_data
-from pyrovae.svi.loss import Loss, as_elbo
+from pyrovae.svi.loss import Loss, as_elbo, default_elbo
 from pyrovae.svi.result import EpochEnd, Fit
 from pyrovae.svi.run import Run
 
@@ -65,7 +63,8 @@ def fit(
         Covariates (n, c), given to the parts that take them; a validation set brings its own,
         ``pv.data.as_data(x, context=c)``.
     loss
-        An ELBO object of Pyro's or its class; `pyro.infer.Trace_ELBO` by default.
+        An ELBO object of Pyro's or its class; `pyro.infer.Trace_ELBO` by default, for a program with enumerated sites
+        `TraceEnum_ELBO`, for one with baselines `TraceGraph_ELBO`.
     optimizer
         Called as ``optimizer(parameters, lr=lr)``: a class of `torch.optim` or a `functools.partial` of one; Adam by
         default. Losses and gradients are per datum.
@@ -118,21 +117,28 @@ def fit(
         raise NotADirectoryError(f"resume: expected a folder for checkpoints, {resume} is a file")
     if isinstance(validation, tuple):
         raise TypeError("validation: expected data, got a tuple; with a context: pv.data.as_data(x, context=c)")
-    elbo = as_elbo(Trace_ELBO() if loss is None else loss)
-    batches = prepare(program, data, context)
+    elbo = None if loss is None else as_elbo(loss)
+    batches = prepare(program, data, context, training=True)
     held_out = None if validation is None else prepare(program, validation)
     with preserved():
         with _buffers_kept_on_error(program):
-            program.adapt(batches.x)
-            structure = inspect_program(program, *_first_rows(batches))
+            with seeded(seed, Stream.ADAPT):
+                program.adapt(batches.x, batches.context)
+            structure = inspect_program(program, batches.take(slice(0, 3)))
             check_data(program, structure, batches)
             if held_out is not None:
                 check_data(program, structure, held_out, "validation data")
+            elbo = elbo or default_elbo(structure)
             objective = Loss(elbo, program, structure, len(batches))
             if objective.recorded and len(batches) % min(batch_size, len(batches)):
                 raise ValueError(
                     f"{type(elbo).__name__} records the shapes of its first batch, and the last of {len(batches)} data "
                     f"would be smaller: choose a batch_size that divides {len(batches)}, or a loss without Jit"
+                )
+            if objective.recorded and batches.numbered:
+                raise ValueError(
+                    f"{type(elbo).__name__} records tensors only, and this program is told the rows of its data: "
+                    "choose a loss without Jit"
                 )
         run = Run(
             program=program,
@@ -168,8 +174,3 @@ def _buffers_kept_on_error(program: Program) -> Iterator[None]:
             for name, value in program.named_buffers():
                 value.copy_(before[name])
         raise
-
-
-def _first_rows(batches: Batches) -> tuple[Tensor, Tensor | None]:
-    args = batches.take(slice(0, 3))
-    return args[0], args[1] if len(args) > 1 else None

@@ -9,14 +9,22 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceEnum_ELBO, TraceTailAdaptive_ELBO
+from pyro.infer import (
+    ELBO,
+    RenyiELBO,
+    ReweightedWakeSleep,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+    TraceTailAdaptive_ELBO,
+)
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from pyrovae.program import Program
+from pyrovae.program import Batch, Program
 from pyrovae.structure import Structure
 
-__all__ = ["Loss", "as_elbo", "quiet"]
+__all__ = ["Loss", "as_elbo", "default_elbo", "quiet"]
 
 
 class Loss:
@@ -58,29 +66,29 @@ class Loss:
         self.model = program.model
         self.guide = program.guide if self.differentiable else _with_params(program)
 
-    def gradients(self, args: tuple[Tensor, ...]) -> Tensor:
+    def gradients(self, batch: Batch) -> Tensor:
         """The loss of a batch, detached; its gradients are added to the parameters' ``.grad``."""
-        size = args[0].shape[0]
+        size = len(batch)
         with self._weights(size):
             if self.differentiable:
-                loss: Tensor = self.elbo.differentiable_loss(self.model, self.guide, *args)
+                loss: Tensor = self.elbo.differentiable_loss(self.model, self.guide, *batch.args)
                 if not isinstance(loss, Tensor):
                     return torch.tensor(float(loss) / size)
                 loss = loss / size
                 if loss.requires_grad:
                     loss.backward()
                 return loss.detach()
-            value = _first(self.elbo.loss_and_grads(self.model, self.guide, *args))
+            value = _first(self.elbo.loss_and_grads(self.model, self.guide, *batch.args))
         for parameter in self.program.parameters():
             if parameter.grad is not None:
                 parameter.grad /= size
         return torch.tensor(float(value) / size)
 
-    def value(self, args: tuple[Tensor, ...]) -> float:
+    def value(self, batch: Batch) -> float:
         """The loss of a batch without gradient."""
-        size = args[0].shape[0]
+        size = len(batch)
         with self._weights(size), torch.no_grad():
-            return float(_first(self.elbo.loss(self.model, self.program.guide, *args))) / size
+            return float(_first(self.elbo.loss(self.model, self.program.guide, *batch.args))) / size
 
     @contextmanager
     def _weights(self, size: int) -> Iterator[None]:
@@ -117,6 +125,13 @@ def as_elbo(loss: Any) -> ELBO:
     if not isinstance(loss, ELBO):
         raise TypeError(f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO(), got {type(loss).__name__}")
     return loss
+
+
+def default_elbo(structure: Structure) -> ELBO:
+    """The plainest estimator that does what the program asks for: sum over sites, or use its baselines."""
+    if structure.enumerated or structure.summed:
+        return TraceEnum_ELBO()
+    return TraceGraph_ELBO() if structure.baselines else Trace_ELBO()
 
 
 @contextmanager

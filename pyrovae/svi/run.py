@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pyrovae._modes import evaluating
 from pyrovae._rng import Stream, derive, seed_all, seeded
-from pyrovae.program import Program
+from pyrovae.program import Batch, Program
 from pyrovae.structure import trace_pair
 from pyrovae.svi.batches import Batches
 from pyrovae.svi.folder import SETTINGS, RunFolderError, read_state, write_state
@@ -106,6 +106,7 @@ class Run:
                     break
                 began = time.perf_counter()
                 seed_all(derive(self.seed, Stream.EPOCH, chain, epoch))
+                self._advance(epoch)
                 value = self._epoch(chain, epoch, optimizer, history, bar)
                 held_out = self._validate(self.held_out)
                 rate = optimizer.param_groups[0]["lr"]
@@ -122,10 +123,26 @@ class Run:
                 )
                 self._checkpoint(epoch + 1, optimizer, scheduler, history, best)
             self._refuse_late(known)
+            self._warn_unfinished(history)
             if best is not None:
                 self.program.load_weights(best)
             self.finished.append(_copy(self.program.weights()))
         self._checkpoint(0, None, None, None, None, force=True)
+
+    def _advance(self, epoch: int) -> None:
+        """Tell the modules that follow a schedule which epoch begins."""
+        for module in self.program.modules():
+            advance = getattr(module, "advance", None)
+            if callable(advance):
+                advance(epoch)
+
+    def _warn_unfinished(self, history: History) -> None:
+        """A schedule that training did not see through left another program than was asked for."""
+        for name, module in self.program.named_modules():
+            unfinished = getattr(module, "unfinished", None)
+            says = unfinished(len(history.epochs)) if callable(unfinished) else None
+            if says:
+                warnings.warn(f"{name}: {says}", UserWarning, stacklevel=2)
 
     def _refuse_late(self, known: set[str]) -> None:
         """Parameters that a loss brings (a kernel's) are not the program's; the program's own must not come late."""
@@ -143,11 +160,11 @@ class Run:
         total, size = 0.0, len(self.batches)
         order = torch.randperm(size).to(self.batches.x.device)
         for step, index in enumerate(order.split(self.batch_size)):
-            args = self.batches.take(index)
+            batch = self.batches.take(index)
             state = torch.get_rng_state()
-            value = take_step(self.objective, args, optimizer, self.clip_norm, first=not history.steps)
+            value = take_step(self.objective, batch, optimizer, self.clip_norm, first=not history.steps)
             if not math.isfinite(value):
-                raise self._non_finite(chain, epoch, step, args, state)
+                raise self._non_finite(chain, epoch, step, batch, state)
             history.steps.append(-value)
             total += -value * len(index) / size
             bar.step()
@@ -159,7 +176,7 @@ class Run:
             return None
         rows = min(EVALUATION_ROWS, self.objective.structure.full_size or EVALUATION_ROWS)
         with evaluating(self.program), seeded(self.seed, Stream.VALIDATION), torch.no_grad():
-            total = sum(self.objective.value(args) * args[0].shape[0] for _, args in held_out.blocks(rows))
+            total = sum(self.objective.value(batch) * len(batch) for _, batch in held_out.blocks(rows))
         return -total / len(held_out)
 
     def _restart(self, chain: int) -> None:
@@ -260,10 +277,10 @@ class Run:
         pending: dict[str, Any] | None = state["pending"]
         return pending
 
-    def _non_finite(self, chain: int, epoch: int, step: int, args: tuple[Tensor, ...], state: Tensor) -> NonFiniteError:
+    def _non_finite(self, chain: int, epoch: int, step: int, batch: Batch, state: Tensor) -> NonFiniteError:
         """Name the site or the parameter that is not finite, on the noise of the failed step."""
         torch.set_rng_state(state)
-        blamed = culprit(self.program, args)
+        blamed = culprit(self.program, batch)
         chains = len(self.finished)
         self.finished.append(_copy(self.program.weights()))
         if not self.histories[chains].epochs:

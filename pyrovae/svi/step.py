@@ -8,7 +8,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrovae.program import Program
+from pyrovae.program import Batch, Program
 from pyrovae.svi.door import check_gradients
 from pyrovae.svi.loss import Loss
 
@@ -17,7 +17,7 @@ __all__ = ["culprit", "take_step"]
 
 def take_step(
     objective: Loss,
-    args: tuple[Tensor, ...],
+    batch: Batch,
     optimizer: torch.optim.Optimizer,
     clip_norm: float | None,
     *,
@@ -27,7 +27,7 @@ def take_step(
 
     def gradients() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        return objective.gradients(args)
+        return objective.gradients(batch)
 
     if isinstance(optimizer, torch.optim.LBFGS):  # evaluates the loss several times: on the same noise
         state = torch.get_rng_state()
@@ -62,20 +62,20 @@ def take_step(
     return value
 
 
-def culprit(program: Program, args: tuple[Tensor, ...]) -> str:
+def culprit(program: Program, batch: Batch) -> str:
     """Which site's value or density is not finite, on the noise that the random state gives, or which gradient."""
     with torch.no_grad():
-        site = _site(program, args)
+        site = _site(program, batch)
     if site is not None:
         return site
     bad = [n for n, p in program.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     return f"every site is finite, the gradient of {', '.join(bad[:3]) or 'the loss'} is not"
 
 
-def _site(program: Program, args: tuple[Tensor, ...]) -> str | None:
+def _site(program: Program, batch: Batch) -> str | None:
     try:
-        guide = poutine.trace(program.guide).get_trace(*args)
-        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
+        guide = poutine.trace(program.guide).get_trace(*batch.args)
+        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*batch.args)
         for role, trace in (("guide", guide), ("model", model)):
             for name, site in trace.nodes.items():
                 if site["type"] == "sample":
