@@ -48,6 +48,14 @@ def test_examples_can_be_pasted_into_a_session() -> None:
     assert [text for text in PYTHON if re.search(r"\n\n[ \t]+\S", text)] == []
 
 
+def test_a_part_of_ones_own_takes_ten_lines() -> None:
+    """A prior, a likelihood, a guide and a whole program."""
+    section = README[README.index("## Write your own") : README.index("## From the command line")]
+    blocks = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 4
+    assert [text for text in blocks if len(text.splitlines()) > 10] == []
+
+
 def test_links_lead_somewhere() -> None:
     root = Path(__file__).parents[1]
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)

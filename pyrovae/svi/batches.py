@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Data, as_data
+from pyrovae.data._columns import check_columns
 from pyrovae.program import Batch, Program
 
 __all__ = ["Batches", "prepare"]
@@ -50,9 +51,13 @@ def prepare(program: Program, data: Any, context: Any = None, *, training: bool 
     Raises
     ------
     ValueError
-        If whole numbers are too large for the program's type to hold exactly.
+        If whole numbers are too large for the program's type to hold exactly, or the columns are not those that the
+        program was made for.
     """
     data = as_data(data, context=context)
+    columns = getattr(program, "columns", None)
+    if columns is not None:
+        check_columns(columns, data)
     tensors = [t for t in (*program.parameters(), *program.buffers()) if t.is_floating_point()]
     device = tensors[0].device if tensors else data.x.device
     dtype = tensors[0].dtype if tensors else None

@@ -99,9 +99,13 @@ def _check_site(name: str, site: Any, batches: Batches, rows: slice, x: Tensor, 
     while isinstance(fn, (Independent, MaskedDistribution)):
         fn = fn.base_dist
     family = type(fn).__name__
+    must = f"the {what} must lie in the support of {family}, {describe(support)}"
+    if hasattr(support, "cell"):  # a table: each column has its own
+        column, cell = support.names[first[-1]], support.cell(first[-1])
+        must = f"the {what} must lie in the support of column {column!r}, {describe(cell)}"
     raise ValueError(
-        f"site '{name}': the {what} must lie in the support of {family}, {describe(support)}, got {came} "
-        f"({int(bad.sum()):,} such values in these {bad.shape[0]:,} data). {_mend(family)}"
+        f"site '{name}': {must}, got {came} ({int(bad.sum()):,} such values in these {bad.shape[0]:,} data). "
+        f"{_mend(family)}"
     )
 
 
