@@ -24,10 +24,23 @@ _WHERE = {
     "sample": "pyrovae.draws",
     "reconstruct": "pyrovae.draws",
     "encode": "pyrovae.draws",
+    "impute": "pyrovae.draws",
+    "describe": "pyrovae.description",
     "diagnose": "pyrovae.diagnostics",
     "Data": "pyrovae.data",
 }
-_MODULES = ("data", "diagnostics", "distributions", "guides", "likelihoods", "networks", "plots", "priors", "report")
+_MODULES = (
+    "data",
+    "diagnostics",
+    "distributions",
+    "guides",
+    "likelihoods",
+    "networks",
+    "plots",
+    "priors",
+    "report",
+    "schedules",
+)
 
 __all__ = [
     "VAE",
@@ -38,12 +51,14 @@ __all__ = [
     "Program",
     "RunFolderError",
     "data",
+    "describe",
     "diagnose",
     "diagnostics",
     "distributions",
     "encode",
     "fit",
     "guides",
+    "impute",
     "likelihoods",
     "load",
     "networks",
@@ -53,13 +68,26 @@ __all__ = [
     "reconstruct",
     "report",
     "sample",
+    "schedules",
 ]
 
 if TYPE_CHECKING:
-    from pyrovae import data, diagnostics, distributions, guides, likelihoods, networks, plots, priors, report
+    from pyrovae import (
+        data,
+        diagnostics,
+        distributions,
+        guides,
+        likelihoods,
+        networks,
+        plots,
+        priors,
+        report,
+        schedules,
+    )
     from pyrovae.data import Data
+    from pyrovae.description import describe
     from pyrovae.diagnostics import diagnose
-    from pyrovae.draws import encode, posterior, reconstruct, sample
+    from pyrovae.draws import encode, impute, posterior, reconstruct, sample
     from pyrovae.program import Program
     from pyrovae.svi import EpochEnd, Fit, NonFiniteError, RunFolderError, fit, load
     from pyrovae.vae import VAE

@@ -66,6 +66,8 @@ def _spelt(support: Any) -> str:
 
 def describe(support: Any) -> str:
     """A support in words: IndependentConstraint(Real(), 1) is 'real'."""
+    if isinstance(support, constraints.MixtureSameFamilyConstraint):
+        support = support.base_constraint
     support = by_element(support)
     name = type(support).__name__.strip("_")
     bounds = [

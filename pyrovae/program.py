@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pyrovae._calls import parameters
 from pyrovae._modules import modules_of
+from pyrovae._part import Part
 
 __all__ = ["Batch", "Program", "as_program", "repeat"]
 
@@ -130,7 +131,7 @@ class Program(PyroModule):
     def check(self, batch: Batch) -> None:
         """Errors that the parts of a program can be asked about before it runs; none for a general program."""
 
-    def adapt(self, x: Tensor, context: Tensor | None) -> None:
+    def adapt(self, x: Tensor, context: Tensor | None = None) -> None:
         """Told of the training data once, before the first epoch; a general program takes no notice."""
 
     def dimension_kl(self, batch: Batch) -> Tensor | None:
@@ -216,15 +217,15 @@ class Program(PyroModule):
     def reset_parameters(self) -> list[str]:
         """Draw new initial values for an independent restart, and name the parameters that nothing could reset.
 
-        Modules with a ``reset_parameters`` of their own are asked; parameters of ``pyro.param`` are made anew by
-        their statements when the program next runs.
+        Modules with a ``reset_parameters`` of their own are asked, for themselves and what they hold (a part of ours
+        for itself alone); parameters of ``pyro.param`` are made anew by their statements when the program next runs.
         """
         modules = {id(p) for _, p in super().named_parameters()}
         kept = set(modules)
         for module in self.modules():
             if module is not self and callable(getattr(module, "reset_parameters", None)):
                 module.reset_parameters()
-                kept -= {id(p) for p in module.parameters()}
+                kept -= {id(p) for p in module.parameters(recurse=not isinstance(module, Part))}
         for name in [name for name, p in self._store["params"].items() if id(p) not in modules]:
             del self._store["params"][name], self._store["constraints"][name]
         return [name for name, p in self.named_parameters() if id(p) in kept and p.requires_grad]

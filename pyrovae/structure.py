@@ -15,7 +15,7 @@ from pyrovae._rng import Stream, seeded
 from pyrovae._support import check_reach
 from pyrovae.program import Batch, Program
 
-__all__ = ["Site", "Structure", "inspect_program", "prune", "trace_pair", "try_pair"]
+__all__ = ["Site", "Structure", "inspect_program", "prune", "site_of", "trace_pair", "try_pair"]
 
 UNTOLD = (
     "and the guide cannot be told which cells are missing. If they are missing, build the guide's network with "
@@ -150,7 +150,7 @@ def inspect_program(program: Program, batch: Batch) -> Structure:
         for name in latents:
             if name in guide:
                 check_reach(name, latents[name]["fn"], guide.nodes[name]["fn"])
-    sites = {n: _site(s, plate) for n, s in model.nodes.items() if s["type"] == "sample"}
+    sites = {n: site_of(s, plate) for n, s in model.nodes.items() if s["type"] == "sample"}
     observed = tuple(
         s
         for n, s in sites.items()
@@ -291,7 +291,7 @@ def _check_events(program: Program, batch: Batch) -> None:
             _check_event(name, guide.nodes[name]["fn"].event_shape, model.nodes[name]["fn"].event_shape)
 
 
-def _site(site: Any, plate: str) -> Site:
+def site_of(site: Any, plate: str) -> Site:
     fn = site["fn"]
     frames = {frame.name: frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
     others = [d for n, d in frames.items() if n != plate]

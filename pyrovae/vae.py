@@ -151,7 +151,7 @@ class VAE(Program):
         x, mask = self._observed(x)
         return self._q(x, context, mask)
 
-    def adapt(self, x: Tensor, context: Tensor | None) -> None:
+    def adapt(self, x: Tensor, context: Tensor | None = None) -> None:
         """Let the parts that start from the data take what they need."""
         for part in self._three:
             adapt = getattr(part, "adapt", None)
@@ -165,11 +165,13 @@ class VAE(Program):
             q = dist.Normal(q.loc, q.variance.sqrt()).to_event(1)
         if any(not isinstance(f, dist.Independent) or f.event_dim != 1 or f.base_dist.event_dim for f in (q, p)):
             return None
-        try:
-            kl: Tensor = torch.distributions.kl_divergence(q.base_dist, p.base_dist)
+        try:  # of one shape: torch's closed forms for discrete families do not broadcast
+            kl: Tensor = torch.distributions.kl_divergence(
+                q.base_dist, p.base_dist.expand(q.batch_shape + q.event_shape)
+            )
         except NotImplementedError:
             return None
-        return kl.expand(q.batch_shape + q.event_shape)
+        return kl
 
     def draw_guide(self, batch: Batch, draws: int) -> tuple[poutine.Trace, int]:
         """As `Program.draw_guide`, with the guide run once per datum."""

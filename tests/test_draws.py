@@ -219,22 +219,6 @@ def test_a_plate_inside_the_data_plate() -> None:
     np.testing.assert_allclose(tree["observed_data"]["x"], x)
 
 
-def test_global_latents_are_refused_with_the_reason() -> None:
-    def model(x):
-        m = pyro.sample("m", dist.Normal(0.0, 1.0))
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(m, 1.0))
-            pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 0])
-
-    def guide(x):
-        pyro.sample("m", dist.Normal(0.0, 1.0))
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(x[:, 0], 1.0))
-
-    with pytest.raises(ValueError, match=r"'m' stand outside the data plate 'data'.*no value per datum"):
-        pv.posterior(pv.Program(model, guide), gaussian(5))
-
-
 class TestPredictions:
     def test_prior_draws_have_the_priors_moments(self) -> None:
         tree = pv.sample(linear_vae(), gaussian(), draws=4000, seed=3)

@@ -14,7 +14,7 @@ PACKAGE = "pyrovae"
 
 # A module imports only from columns to its left, or from its own part.
 COLUMNS = (
-    {"data", "distributions"},  # and every helper, `_*.py` at the top of the package
+    {"data", "distributions", "schedules"},  # and every helper, `_*.py` at the top of the package
     {"networks"},
     {"priors", "likelihoods", "guides"},
     {"program"},
@@ -22,6 +22,7 @@ COLUMNS = (
     {"vae"},
     {"objectives"},
     {"svi"},
+    {"description"},
     {"draws"},
     {"diagnostics"},
     {"plots"},

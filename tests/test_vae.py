@@ -233,7 +233,9 @@ def test_a_network_shared_by_two_parts_is_one():
 
 def test_what_it_shows():
     text = repr(pv.VAE(standard, decoder(), encoder()))
-    assert text == "VAE(\n    prior=standard,\n    likelihood=Normal,\n    guide=Normal,\n)"
+    assert text.startswith("VAE(\n    prior=standard,\n    likelihood=Normal(MLP(")
+    assert text.endswith("; support: real),\n)")
+    assert "\n    guide=Normal(MLP(" in text
 
 
 def test_making_a_vae_changes_nothing_else():
@@ -513,13 +515,13 @@ def test_images_leave_cells_out():
 
 def test_a_likelihood_of_dependent_cells_takes_complete_data_only():
     def likelihood(z):
-        return dist.MultivariateNormal(z @ LIFT, torch.eye(FEATURES))
+        return dist.Dirichlet((z @ LIFT).exp())
 
     vae = pv.VAE(standard, likelihood, encoder(mask=True))
-    x = torch.randn(20, FEATURES)
+    x = torch.randn(20, FEATURES).softmax(-1)
     pv.fit(vae, x, epochs=1, progress=False)
     x[7, 1] = torch.nan
-    with pytest.raises(ValueError, match=r"MultivariateNormal cannot leave missing cells out.*to_event"):
+    with pytest.raises(ValueError, match=r"Dirichlet cannot leave missing cells out.*to_event"):
         pv.fit(vae, x, epochs=1, progress=False)
 
 

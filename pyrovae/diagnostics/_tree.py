@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-__all__ = ["NotAvailable", "by_blocks", "chosen", "latent_sites", "one_site", "stats", "variable"]
+__all__ = ["NotAvailable", "by_blocks", "chosen", "latent_sites", "one_site", "shared_sites", "stats", "variable"]
 
 
 class NotAvailable(ValueError):
@@ -46,7 +46,20 @@ def variable(tree: Any, group: str, name: str) -> xr.DataArray:
 
 
 def stats(tree: Any, name: str) -> xr.DataArray:
-    """A variable of ``sample_stats`` by (chain, draw, obs_id)."""
+    """A variable of ``sample_stats`` by (chain, draw, obs_id).
+
+    Raises
+    ------
+    NotAvailable
+        If it is not there; of the weights, if data share latents and so have none of their own.
+    ValueError
+        If it has other dimensions.
+    """
+    shared = shared_sites(tree)
+    if name == "log_weight" and shared:
+        names = ", ".join(map(repr, shared))
+        latents = f"the latent {names} is" if len(shared) == 1 else f"the latents {names} are"
+        raise NotAvailable(f"{latents} shared by all data, so log p(x_i) has no importance weights of its own")
     values = variable(tree, "sample_stats", name)
     missing = [d for d in ("chain", "draw", "obs_id") if d not in values.dims]
     if missing:
@@ -56,11 +69,35 @@ def stats(tree: Any, name: str) -> xr.DataArray:
     return values.transpose("chain", "draw", "obs_id")
 
 
+def shared_sites(tree: Any) -> list[str]:
+    """Names of the latents that all data share: those outside the data plate."""
+    return _named(tree, "global_sites")
+
+
 def latent_sites(tree: Any) -> list[str]:
-    """Names of the latents of each datum."""
+    """Names of the latents of each datum that the guide draws.
+
+    Raises
+    ------
+    NotAvailable
+        If there are none.
+    """
     if not isinstance(tree, xr.DataTree) or "posterior" not in tree.children:
         variable(tree, "posterior", "z")
-    return [str(n) for n, v in tree["posterior"].dataset.items() if "obs_id" in v.dims]
+    enumerated = _named(tree, "enumerated_sites")
+    sites = [str(n) for n, v in tree["posterior"].dataset.items() if "obs_id" in v.dims and n not in enumerated]
+    if not sites:
+        raise NotAvailable(
+            "the tree's posterior holds no latent with the dimension obs_id that the guide draws: those it has "
+            f"({', '.join(map(str, tree['posterior'].dataset)) or 'none'}) are shared by all data or enumerated"
+        )
+    return sites
+
+
+def _named(tree: Any, attribute: str) -> list[str]:
+    if not isinstance(tree, xr.DataTree) or "sample_stats" not in tree.children:
+        return []
+    return [str(name) for name in json.loads(tree["sample_stats"].attrs.get(attribute, "[]"))]
 
 
 def one_site(tree: Any, site: str | None) -> str:

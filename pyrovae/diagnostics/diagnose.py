@@ -45,9 +45,9 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     Diagnosis
         Prints as a table.
     """
-    log_weight = stats(tree, "log_weight")
-    draws, n, chains = (log_weight.sizes[dim] for dim in ("draw", "obs_id", "chain"))
-    chain = chosen(tree, log_weight)
+    log_lik = stats(tree, "log_lik")
+    draws, n, chains = (log_lik.sizes[dim] for dim in ("draw", "obs_id", "chain"))
+    chain = chosen(tree, log_lik)
     figures = Figures(_one_chain(tree, chain))
     rows = []
     for question, check in CHECKS.items():
@@ -141,10 +141,13 @@ def _usability(figures: Figures) -> dict[str, Any]:
 
 def _latents(figures: Figures) -> dict[str, Any]:
     tree, active = figures.tree, []
-    for site in latent_sites(tree):
+    sites = [s for s in latent_sites(tree) if tree["posterior"][s].dtype.kind == "f"]
+    if not sites:
+        raise NotAvailable("the latents of a datum are categories, which have no variance")
+    for site in sites:
         active += np.atleast_1d(active_units(tree, site=site)["active"].values).ravel().tolist()
     try:
-        collapsed = sum(int(collapse(tree, site=s)["collapsed"].sum()) for s in latent_sites(tree))
+        collapsed = sum(int(collapse(tree, site=s)["collapsed"].sum()) for s in sites)
         note = f", {collapsed} collapsed" if collapsed else ""
     except NotAvailable:
         note = ""

@@ -68,7 +68,9 @@ class Diagnosis:
         if self.verdict == "not available":
             return "Nothing could be judged; the table says why."
         if self.verdict == "good":
-            made = "All checks are good" if not missing else f"The {len(self.table) - missing} checks made are good"
+            count = len(self.table) - missing
+            some = "The one check made is good" if count == 1 else f"The {count} checks made are good"
+            made = some if missing else "All checks are good"
             if self.table.set_index("question")["verdict"].get(USABLE) == "good":
                 made += ": the draws can stand for the posterior"
             return f"{made}.{rest}"

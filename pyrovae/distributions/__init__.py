@@ -1,3 +1,34 @@
 """Distributions that Pyro lacks. They are Pyro distributions, for parts of ours and of your own."""
 
-__all__: list[str] = []
+from pyrovae.distributions import _kl  # noqa: F401  registers the closed forms
+from pyrovae.distributions.bits import Bits
+from pyrovae.distributions.categorical import Categorical
+from pyrovae.distributions.columns import Columns
+from pyrovae.distributions.continuous_bernoulli import ContinuousBernoulli
+from pyrovae.distributions.discretized_logistic import DiscretizedLogistic
+from pyrovae.distributions.flow import FlowDistribution
+from pyrovae.distributions.horseshoe import Horseshoe
+from pyrovae.distributions.multinomial import DirichletMultinomial, Multinomial
+from pyrovae.distributions.negative_binomial import NegativeBinomial
+from pyrovae.distributions.open_support import Beta, Gamma
+from pyrovae.distributions.power_spherical import PowerSpherical
+from pyrovae.distributions.relaxed_one_hot_categorical import RelaxedOneHotCategorical
+from pyrovae.distributions.zero_inflated import ZeroInflated
+
+__all__ = [
+    "Beta",
+    "Bits",
+    "Categorical",
+    "Columns",
+    "ContinuousBernoulli",
+    "DirichletMultinomial",
+    "DiscretizedLogistic",
+    "FlowDistribution",
+    "Gamma",
+    "Horseshoe",
+    "Multinomial",
+    "NegativeBinomial",
+    "PowerSpherical",
+    "RelaxedOneHotCategorical",
+    "ZeroInflated",
+]

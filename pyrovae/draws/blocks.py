@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyrovae.program import Program, repeat
-from pyrovae.structure import Site, Structure, prune
+from pyrovae.draws.enumeration import draw_discrete, enumerated, summed
+from pyrovae.draws.plan import Plan
+from pyrovae.draws.shared import Shared, joint
+from pyrovae.program import Batch, Program, repeat
+from pyrovae.structure import Site, prune
 
-__all__ = ["Draws", "draw", "most_predictive", "observe", "replayable", "rows_in_memory", "spans"]
+__all__ = [
+    "Draws",
+    "draw",
+    "draw_enumerated",
+    "join",
+    "most_predictive",
+    "observe",
+    "replayable",
+    "rows_in_memory",
+    "spans",
+]
 
 BUDGET = 256 * 2**20  # bytes of intermediate results
 MOST_ROWS = 2**15
+PROBE = 64  # rows of a trial
 
 
 @dataclass(frozen=True)
 class Draws:
-    """S draws for n data: latents {site: (S, n, *event)}, and log densities (S, n), unscaled nats."""
+    """S draws for n data: latents {site: (S, n, *event)}, and log densities (S, n), unscaled nats.
+
+    Where latents are shared by all data, the densities are those of each datum given these.
+    """
 
     latents: dict[str, Tensor]
     log_p: Tensor
@@ -32,51 +50,145 @@ class Draws:
     site_kl: dict[str, Tensor]
 
 
-def draw(program: Program, structure: Structure, args: tuple[Tensor, ...], draws: int) -> Draws:
+def draw(program: Program, plan: Plan, batch: Batch, draws: int, shared: Shared | None = None) -> Draws:
     """S draws of the guide for each datum of a batch, with log p(x, z), log q(z|x) and log p(x|z).
 
-    ``site_kl`` holds log q(z_j|x) − log p(z_j) averaged over the draws, (n, *event), for the sites whose guide and
-    prior are both independent over the event.
+    Enumerated sites are summed out of log p(x, z) and log p(x|z). With S draws of shared latents, draw s of the local
+    ones is one given draw s of these. ``site_kl`` holds log q(z_j|x) − log p(z_j) averaged over the draws,
+    (n, *event), for the sites whose guide and prior are both independent over the event.
     """
-    guide, copies = program.draw_guide(args[0], args[1] if len(args) > 1 else None, draws)
-    model = prune(poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*repeat(args, copies)))
+    if shared is None:
+        guide, copies = program.draw_guide(batch, draws)
+        return _densities(plan, guide, _model(program, plan, repeat(batch, copies), guide), copies, len(batch))
+    pieces, log_p, log_q = [], [], []
+    for s in range(draws):
+        guide = poutine.trace(poutine.replay(program.guide, trace=shared.at(plan, s))).get_trace(*batch.args)
+        guide.compute_log_prob()
+        model = _model(program, plan, batch, guide)
+        pieces.append(_densities(plan, guide, model, 1, len(batch)))
+        log_p.append(joint(model, (*plan.shared, *plan.told)))
+        log_q.append(joint(guide, (*plan.shared, *plan.carriers)))
+    shared.refuse_other(plan, torch.stack(log_p), torch.stack(log_q))
+    return join(pieces, [1] * draws)
+
+
+def _model(program: Program, plan: Plan, batch: Batch, guide: poutine.Trace) -> poutine.Trace:
+    if plan.discrete:
+        return enumerated(program, plan, batch, guide)
+    model = prune(poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*batch.args))
     model.compute_log_prob()
-    n = args[0].shape[0]
-    latent = {s.name: per_datum(model.nodes[s.name], s).reshape(copies, n) for s in structure.latents}
-    log_lik = sum(per_datum(model.nodes[s.name], s).reshape(copies, n) for s in structure.observed)
-    log_q = sum(per_datum(guide.nodes[s.name], s).reshape(copies, n) for s in structure.latents)
+    return model
+
+
+def _densities(plan: Plan, guide: poutine.Trace, model: poutine.Trace, copies: int, n: int) -> Draws:
+    rows = copies * n
+    if plan.discrete:
+        prior = {s.name for s in plan.latents}
+        log_p = summed(plan, model, prior | {s.name for s in plan.observed}, rows)
+        log_lik = log_p - summed(plan, model, prior, rows)
+    else:
+        log_lik = _total([per_datum(model.nodes[s.name], s) for s in plan.observed])
+        log_p = _total([per_datum(model.nodes[s.name], s) for s in plan.latents] + [log_lik])
+    q_terms = [per_datum(guide.nodes[s.name], s) for s in plan.latents]
+    log_q = _total(q_terms) if q_terms else torch.zeros_like(log_p)
     return Draws(
-        latents={s.name: s.to_front(guide.nodes[s.name]["value"]).unflatten(0, (copies, n)) for s in structure.latents},
-        log_p=sum(latent.values()) + log_lik,  # type: ignore[arg-type]
-        log_q=log_q,  # type: ignore[arg-type]
-        log_lik=log_lik,  # type: ignore[arg-type]
-        site_kl=_site_kl(structure, guide, model, copies, n),
+        latents={s.name: s.to_front(guide.nodes[s.name]["value"]).unflatten(0, (copies, n)) for s in plan.latents},
+        log_p=log_p.reshape(copies, n),
+        log_q=log_q.reshape(copies, n),
+        log_lik=log_lik.reshape(copies, n),
+        site_kl=_site_kl(plan, guide, model, copies, n),
     )
 
 
+def _total(terms: list[Tensor]) -> Tensor:
+    return sum(terms[1:], terms[0])
+
+
+def join(pieces: Sequence[Draws], parts: Sequence[int]) -> Draws:
+    """Several lots of draws of the same data as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    total = sum(parts)
+    return Draws(
+        latents={k: torch.cat([p.latents[k] for p in pieces]) for k in pieces[0].latents},
+        log_p=torch.cat([p.log_p for p in pieces]),
+        log_q=torch.cat([p.log_q for p in pieces]),
+        log_lik=torch.cat([p.log_lik for p in pieces]),
+        site_kl={
+            k: torch.stack([p.site_kl[k] * m / total for p, m in zip(pieces, parts, strict=True)]).sum(0)
+            for k in pieces[0].site_kl
+        },
+    )
+
+
+def draw_enumerated(
+    program: Program, plan: Plan, batch: Batch, latents: dict[str, Tensor], draws: int, shared: Shared | None = None
+) -> dict[str, Tensor]:
+    """Draws of the enumerated sites given the data and S draws of everything else, {site: (S, n, *event)}."""
+    if not plan.discrete:
+        return {}
+    pieces = [
+        draw_discrete(program, plan, repeat(batch, times), trace)
+        for times, trace in _traces(plan, latents, draws, shared)
+    ]
+    return _gather(pieces, draws, len(batch))
+
+
 def observe(
-    program: Program, structure: Structure, args: tuple[Tensor, ...], latents: dict[str, Tensor], how: str
+    program: Program,
+    plan: Plan,
+    batch: Batch,
+    latents: dict[str, Tensor],
+    draws: int,
+    how: str,
+    shared: Shared | None = None,
 ) -> dict[str, Tensor]:
     """What the likelihood says of x given latents (S, n, *event): {site: (S, n, *event)}.
 
     ``how`` is "sample" for draws of x, "mean" for its expectation (draws where the family has none).
     """
-    draws, n = next(iter(latents.values())).shape[:2]
-    trace = replayable(structure, {name: value.flatten(0, 1) for name, value in latents.items()})
     free = poutine.uncondition(program.model) if how == "sample" else program.model
-    model = poutine.trace(poutine.replay(free, trace=trace)).get_trace(*repeat(args, draws))
-    out = {}
-    for site in structure.observed:
-        node = model.nodes[site.name]
-        if how == "sample":
-            value = node["value"]
-        else:
-            try:
-                value = node["fn"].mean
-            except NotImplementedError:
-                value = node["fn"].sample()
-        out[site.name] = site.to_front(value).unflatten(0, (draws, n))
-    return out
+    pieces = []
+    for times, trace in _traces(plan, latents, draws, shared):
+        model = poutine.trace(poutine.replay(free, trace=trace)).get_trace(*repeat(batch, times).args)
+        pieces.append({s.name: s.to_front(_value(model.nodes[s.name], how)) for s in plan.observed})
+    return _gather(pieces, draws, len(batch))
+
+
+def _value(node: Any, how: str) -> Tensor:
+    if how == "sample":
+        value: Tensor = node["value"]
+        return value
+    try:
+        value = node["fn"].mean
+    except NotImplementedError:
+        value = node["fn"].sample()
+    return value
+
+
+def _traces(
+    plan: Plan, latents: dict[str, Tensor], draws: int, shared: Shared | None
+) -> Iterator[tuple[int, poutine.Trace]]:
+    """All draws in one trace of repeated data; a trace for each where latents are shared by the data."""
+    if shared is None:
+        yield draws, replayable(plan, {name: value.flatten(0, 1) for name, value in latents.items()})
+        return
+    for s in range(draws):
+        yield 1, replayable(plan, {name: value[s] for name, value in latents.items()}, shared.at(plan, s))
+
+
+def _gather(pieces: list[dict[str, Tensor]], draws: int, n: int) -> dict[str, Tensor]:
+    return {name: torch.cat([p[name] for p in pieces]).unflatten(0, (draws, n)) for name in pieces[0]}
+
+
+def replayable(plan: Plan, latents: dict[str, Tensor], trace: poutine.Trace | None = None) -> poutine.Trace:
+    """A trace to replay the model against, of latents (rows, *event), added to one of shared latents."""
+    trace = poutine.Trace() if trace is None else trace
+    for site in (*plan.latents, *plan.discrete):
+        if site.name in latents:
+            value = site.to_plate(latents[site.name])
+            trace.add_node(site.name, name=site.name, type="sample", value=value, is_observed=False, infer={})
+    return trace
 
 
 def per_datum(node: Any, site: Site) -> Tensor:
@@ -86,21 +198,14 @@ def per_datum(node: Any, site: Site) -> Tensor:
     return log_prob.reshape(log_prob.shape[0], -1).sum(1)
 
 
-def replayable(structure: Structure, latents: dict[str, Tensor]) -> poutine.Trace:
-    """A trace to replay the model against, of latents (rows, *event)."""
-    trace = poutine.Trace()
-    for site in structure.latents:
-        value = site.to_plate(latents[site.name])
-        trace.add_node(site.name, name=site.name, type="sample", value=value, is_observed=False, infer={})
-    return trace
-
-
-def _site_kl(structure: Structure, guide: Any, model: Any, copies: int, n: int) -> dict[str, Tensor]:
+def _site_kl(plan: Plan, guide: Any, model: Any, copies: int, n: int) -> dict[str, Tensor]:
     out = {}
-    for site in structure.latents:
+    for site in plan.latents:
         q, p = guide.nodes[site.name]["fn"], model.nodes[site.name]["fn"]
         if site.plate_dim != -1 or site.event_dim != len(site.event_shape):
             continue
+        if plan.discrete and model.nodes[site.name]["log_prob"].dim() > -plan.enum_dim - 1:
+            continue  # its prior depends on an enumerated site: p(z_j) is a mixture
         q_mask, p_mask = guide.nodes[site.name].get("mask"), model.nodes[site.name].get("mask")
         if site.event_dim == 0:
             q_terms, p_terms = per_datum(guide.nodes[site.name], site), per_datum(model.nodes[site.name], site)
@@ -122,33 +227,42 @@ def _by_cell(mask: Any, site: Site) -> Any:
     return mask.reshape(*mask.shape, *(1,) * site.event_dim) if isinstance(mask, Tensor) else mask
 
 
-def rows_in_memory(program: Program, structure: Structure, args: tuple[Tensor, ...]) -> int:
-    """How many rows (a datum times a draw) a block may hold, from the outputs of the modules for two rows."""
-    sizes: list[int] = []
-
-    def record(_: nn.Module, __: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            sizes.append(output.numel() * output.element_size())
-
-    leaves = [m for m in program.modules() if not list(m.children())]
-    handles = [m.register_forward_hook(record) for m in leaves]
-    two = tuple(a[torch.arange(2, device=a.device) % a.shape[0]] for a in args)
-    try:
-        draw(program, structure, two, 1)
-    finally:
-        for handle in handles:
-            handle.remove()
-    x = args[0]
-    row = (sum(sizes) / 2 + 8 * x[0].numel() * x.element_size()) + 64
+def rows_in_memory(program: Program, plan: Plan, batch: Batch, shared: Shared | None) -> int:
+    """How many rows (a datum times a draw) a block may hold, from the largest tensor that some rows take."""
+    some = batch.take(torch.arange(PROBE, device=batch.x.device) % len(batch))
+    with _Largest() as largest:
+        draw(program, plan, some, 1, shared)
+    row = 4 * largest.size / PROBE + 8 * batch.x[0].numel() * batch.x.element_size() + 64
     rows = max(1, min(MOST_ROWS, int(BUDGET / row)))
-    return rows if structure.full_size is None else min(rows, structure.full_size)
+    full = plan.structure.full_size
+    return rows if full is None else min(rows, full)
 
 
-def spans(n: int, draws: int, rows: int) -> Iterator[tuple[slice, list[int]]]:
-    """Blocks of data, and how many draws to make at a time for each, with at most ``rows`` rows at once."""
-    at_once = min(draws, rows)
-    step = max(1, rows // at_once)
-    parts = [at_once] * (draws // at_once) + ([draws % at_once] if draws % at_once else [])
+class _Largest(TorchDispatchMode):
+    """Remembers the bytes of the largest tensor that any operation makes."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(value, Tensor):
+                self.size = max(self.size, value.numel() * value.element_size())
+        return out
+
+
+def spans(plan: Plan, n: int, draws: int, rows: int) -> Iterator[tuple[slice, list[int]]]:
+    """Blocks of data, and how many draws to make at a time for each, with at most ``rows`` rows at once.
+
+    Draws of shared latents are made one by one, each for as many data as there is memory to keep all draws of them.
+    """
+    if plan.shared:
+        kept = 8 * draws * (4 + sum(math.prod(s.event_shape) for s in (*plan.latents, *plan.discrete)))
+        step, parts = max(1, min(rows, BUDGET // kept)), [draws]
+    else:
+        at_once = min(draws, rows)
+        step = max(1, rows // at_once)
+        parts = [at_once] * (draws // at_once) + ([draws % at_once] if draws % at_once else [])
     for start in range(0, n, step):
         yield slice(start, min(start + step, n)), parts
 

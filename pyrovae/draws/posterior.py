@@ -9,18 +9,16 @@ from typing import Any
 import pyro
 import torch
 import xarray as xr
-from pyro import poutine
-from torch import Tensor
 
 from pyrovae._atomic import refuse_existing
 from pyrovae._modes import evaluating
 from pyrovae._numbers import at_least
-from pyrovae._rng import Stream, derive, preserved, seed_all, seeded
-from pyrovae.draws.blocks import Draws, draw, most_predictive, observe, replayable, spans
-from pyrovae.draws.chains import Chains, prepare_draws
+from pyrovae._rng import preserved
+from pyrovae.draws.blocks import most_predictive, spans
+from pyrovae.draws.chains import Chains, prepare_draws, shared_draws
+from pyrovae.draws.groups import write_block
 from pyrovae.draws.predict import prior_groups
-from pyrovae.draws.tree import DiskTree, MemoryTree, dataset, site_dims, write_netcdf
-from pyrovae.structure import Structure
+from pyrovae.draws.tree import DiskTree, MemoryTree, write_netcdf
 from pyrovae.svi.batches import Batches
 
 __all__ = ["posterior"]
@@ -34,6 +32,7 @@ def posterior(
     draws: int = 1000,
     seed: int = 0,
     predictive: int | None = None,
+    discrete: bool = False,
     path: str | Path | None = None,
     overwrite: bool = False,
 ) -> xr.DataTree:
@@ -51,6 +50,8 @@ def posterior(
         Decides every draw; the global random state is left as it was.
     predictive
         How many draws of x to keep for each datum; by default as many as 256 MiB hold, at most 100.
+    discrete
+        Draw the enumerated sites too, given the data and the draws of the other latents.
     path
         A ``.zarr`` folder, written block by block so that memory holds one block at a time, or a ``.nc`` file. The
         tree that is returned then reads from the store.
@@ -66,10 +67,22 @@ def posterior(
         and ``log_lik`` = log p(x|z), per draw and datum in unscaled nats, and ``kl_z`` = KL(q(z_j|x) ‖ p(z_j)) per
         dimension, where the prior is independent over them · ``optimization``, of a `Fit`: its history.
 
+    Notes
+    -----
+    Latents θ outside the data plate have one value in each draw for all data, (chain, draw, …), and draw s of a datum
+    is one of q(z|x, θ_s). ``log_p``, ``log_q`` and ``log_lik`` are then conditional on θ_s, a datum has no weight of
+    its own, and ``log_p_global`` and ``log_q_global`` (chain, draw) hold log p(θ_s), together with what is observed
+    outside the plate, and log q(θ_s), in nats of the whole set; ``attrs["global_sites"]`` names the sites. Where each
+    datum has no other latent than enumerated ones, the group ``log_likelihood`` holds log p(x_i|θ_s), for ``az.loo``
+    of data that the program was fitted to; ``az.loo_approximate_posterior`` corrects it for the guide.
+
+    Enumerated sites c, named in ``attrs["enumerated_sites"]``, are summed out of ``log_p`` and ``log_lik`` exactly. A
+    draw of x is made given one of p(c|x, z), as it is given one of q(z|x).
+
     Raises
     ------
     ValueError
-        If the data do not suit the program, or per-datum draws are not defined for it.
+        If the data do not suit the program, or draws are not defined for it.
     FileExistsError
         If ``path`` exists and ``overwrite`` is False.
 
@@ -91,7 +104,7 @@ def posterior(
         raise ValueError(f"path: expected a name that ends in .zarr (streamed) or .nc, got {str(path)!r}")
     if path is not None:
         refuse_existing(Path(path), overwrite)
-    chains, batches, structure, rows = prepare_draws(fit, data, context)
+    chains, batches, plan, rows = prepare_draws(fit, data, context)
     with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
         if suffix == ".zarr":
             sink = DiskTree(Path(str(path)), overwrite=overwrite)
@@ -99,9 +112,11 @@ def posterior(
         keep = (
             most_predictive(len(chains), len(batches), cells, draws) if predictive is None else min(predictive, draws)
         )
-        for block, parts in spans(len(batches), draws, rows):
-            _block(sink, chains, structure, batches, block, parts, keep, rows, seed)
-        for name, group in prior_groups(chains, structure, batches, min(draws, 1000), rows, seed).items():
+        shared = shared_draws(chains, batches, plan, draws, seed)
+        for block, parts in spans(plan, len(batches), draws, rows):
+            write_block(sink, chains, plan, batches, block, parts, keep, rows, seed, shared, discrete)
+        prior = prior_groups(chains, plan, batches, min(draws, 1000), rows, seed, enumerated=discrete)
+        for name, group in prior.items():
             sink.put(name, group)
     if chains.fit is not None:
         sink.put("optimization", chains.fit.history)
@@ -109,124 +124,6 @@ def posterior(
     if path is not None and suffix == ".nc":
         write_netcdf(tree, Path(path), overwrite=overwrite)
     return tree
-
-
-def _block(
-    sink: DiskTree | MemoryTree,
-    chains: Chains,
-    structure: Structure,
-    batches: Batches,
-    block: slice,
-    parts: list[int],
-    keep: int,
-    rows: int,
-    seed: int,
-) -> None:
-    """All draws of all chains for some data, put into the sink."""
-    with seeded(seed, Stream.DATA, block.start):
-        args = batches.take(block)
-    drawn: list[Draws] = []
-    predicted: list[dict[str, Tensor]] = []
-    for chain, program in chains:
-        with program.scope():
-            seed_all(derive(seed, Stream.POSTERIOR, chain, block.start))
-            pieces = [draw(program, structure, args, m) for m in parts]
-            whole = _join(pieces, parts)
-            exact = program.dimension_kl(args[0], args[1] if len(args) > 1 else None)
-            if exact is not None and len(structure.latents) == 1:
-                whole.site_kl[structure.latents[0].name] = exact
-            drawn.append(whole)
-            if keep:
-                predicted.append(_predict(program, structure, args, whole.latents, keep, rows))
-            if chain == 0:
-                first = replayable(structure, {name: value[0] for name, value in whole.latents.items()})
-                model = poutine.trace(poutine.replay(program.model, trace=first)).get_trace(*args)
-    data = batches.data
-
-    def put(group: str, variables: dict[str, tuple[tuple[str, ...], Tensor]]) -> None:
-        if variables:
-            sink.append(group, dataset(variables, data, block))
-
-    lead = ("chain", "draw", "obs_id")
-    put(
-        "posterior",
-        {
-            s.name: ((*lead, *site_dims(s.name, s.event_shape)), torch.stack([d.latents[s.name] for d in drawn]))
-            for s in structure.latents
-        },
-    )
-    if keep:
-        put(
-            "posterior_predictive",
-            {
-                s.name: (
-                    (*lead, *site_dims(s.name, s.event_shape, data)),
-                    torch.stack([p[s.name] for p in predicted]),
-                )
-                for s in structure.observed
-            },
-        )
-    put("observed_data", _observed(structure, model, args[0], data))
-    put("constant_data", _constant(args, data, block))
-    log_p, log_q, log_lik = (torch.stack([getattr(d, f) for d in drawn]) for f in ("log_p", "log_q", "log_lik"))
-    stats = {"log_p": log_p, "log_q": log_q, "log_weight": log_p - log_q, "log_lik": log_lik}
-    kl = {
-        f"kl_{s.name}": (
-            ("chain", "obs_id", *site_dims(s.name, s.event_shape)),
-            torch.stack([d.site_kl[s.name] for d in drawn]),
-        )
-        for s in structure.latents
-        if s.name in drawn[0].site_kl
-    }
-    put("sample_stats", {name: (lead, value) for name, value in stats.items()} | kl)
-
-
-def _join(pieces: list[Draws], parts: list[int]) -> Draws:
-    if len(pieces) == 1:
-        return pieces[0]
-    total = sum(parts)
-    return Draws(
-        latents={k: torch.cat([p.latents[k] for p in pieces]) for k in pieces[0].latents},
-        log_p=torch.cat([p.log_p for p in pieces]),
-        log_q=torch.cat([p.log_q for p in pieces]),
-        log_lik=torch.cat([p.log_lik for p in pieces]),
-        site_kl={
-            k: torch.stack([p.site_kl[k] * m / total for p, m in zip(pieces, parts, strict=True)]).sum(0)
-            for k in pieces[0].site_kl
-        },
-    )
-
-
-def _predict(
-    program: Any, structure: Structure, args: tuple[Tensor, ...], latents: dict[str, Tensor], keep: int, rows: int
-) -> dict[str, Tensor]:
-    step = max(1, rows // args[0].shape[0])
-    pieces = [
-        observe(program, structure, args, {k: v[i : min(i + step, keep)] for k, v in latents.items()}, "sample")
-        for i in range(0, keep, step)
-    ]
-    return {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}
-
-
-def _observed(structure: Structure, model: Any, x: Tensor, data: Any) -> dict[str, tuple[tuple[str, ...], Tensor]]:
-    out = {}
-    for site in structure.observed:
-        value = site.to_front(model.nodes[site.name]["value"])
-        if value.shape == x.shape and x.is_floating_point():
-            value = torch.where(torch.isnan(x), x, value)
-        out[site.name] = (("obs_id", *site_dims(site.name, site.event_shape, data)), value)
-    return out
-
-
-def _constant(args: tuple[Tensor, ...], data: Any, block: slice) -> dict[str, tuple[tuple[str, ...], Any]]:
-    out: dict[str, tuple[tuple[str, ...], Any]] = {}
-    if len(args) > 1:
-        out["context"] = (("obs_id", "covariate"), args[1])
-    if torch.isnan(args[0]).any():
-        out["mask"] = (("obs_id", *data.dims), ~torch.isnan(args[0]))
-    if data.labels is not None:
-        out["label"] = (("obs_id",), data.labels[block])
-    return out
 
 
 def _attrs(chains: Chains, batches: Batches, draws: int, seed: int) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from pyro import poutine
 from pyrovae._modes import evaluating
 from pyrovae._numbers import at_least
 from pyrovae._rng import Stream, derive, preserved, seed_all
-from pyrovae.draws.blocks import draw, observe, spans
-from pyrovae.draws.chains import Chains, prepare_draws
+from pyrovae.draws.blocks import draw, draw_enumerated, observe, spans
+from pyrovae.draws.chains import Chains, prepare_draws, shared_draws
+from pyrovae.draws.plan import Plan
 from pyrovae.draws.tree import MemoryTree, dataset, site_dims
 from pyrovae.program import repeat
-from pyrovae.structure import Structure, prune
+from pyrovae.structure import Site, prune
 from pyrovae.svi.batches import Batches
 
 __all__ = ["encode", "prior_groups", "reconstruct", "sample"]
@@ -38,12 +39,13 @@ def sample(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed:
     Returns
     -------
     xarray.DataTree
-        ``prior`` (chain, draw, …) and ``prior_predictive`` (chain, draw, …): each draw is a new datum.
+        ``prior`` (chain, draw, …), latents and enumerated sites, and ``prior_predictive`` (chain, draw, …): each draw
+        is a new datum, with latents of its own outside the data plate too.
     """
     at_least("draws", draws, 1)
-    chains, batches, structure, rows = prepare_draws(fit, data, context)
+    chains, batches, plan, rows = prepare_draws(fit, data, context)
     with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
-        groups = prior_groups(chains, structure, batches, draws, rows, seed)
+        groups = prior_groups(chains, plan, batches, draws, rows, seed)
     tree = MemoryTree()
     for name, group in groups.items():
         tree.put(name, group)
@@ -51,21 +53,26 @@ def sample(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed:
 
 
 def reconstruct(fit: Any, data: Any, *, context: Any = None, draws: int = 100, seed: int = 0) -> xr.Dataset:
-    """E[x̃|x]: the mean of the likelihood, averaged over draws of q(z|x), (chain, obs_id, …) by observed site."""
+    """E[x̃|x]: the mean of the likelihood, averaged over draws of q(z|x), (chain, obs_id, …) by observed site.
+
+    Enumerated sites are drawn given x and the other latents.
+    """
     at_least("draws", draws, 1)
-    chains, batches, structure, rows = prepare_draws(fit, data, context)
+    chains, batches, plan, rows = prepare_draws(fit, data, context)
     tree = MemoryTree()
     with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
-        for block, parts in spans(len(batches), draws, rows):
+        shared = shared_draws(chains, batches, plan, draws, seed)
+        for block, parts in spans(plan, len(batches), draws, rows):
             means = []
             for chain, program in chains:
                 seed_all(derive(seed, Stream.RECONSTRUCTION, chain, block.start))
-                args = batches.take(block)
+                batch, given = batches.take(block), shared[chain]
                 with program.scope():
                     total: dict[str, Any] = {}
                     for m in parts:
-                        latents = draw(program, structure, args, m).latents
-                        for name, value in observe(program, structure, args, latents, "mean").items():
+                        latents = draw(program, plan, batch, m, given).latents
+                        latents |= draw_enumerated(program, plan, batch, latents, m, given)
+                        for name, value in observe(program, plan, batch, latents, m, "mean", given).items():
                             total[name] = total.get(name, 0) + value.sum(0) / draws
                 means.append(total)
             variables = {
@@ -73,7 +80,7 @@ def reconstruct(fit: Any, data: Any, *, context: Any = None, draws: int = 100, s
                     ("chain", "obs_id", *site_dims(s.name, s.event_shape, batches.data)),
                     torch.stack([m[s.name] for m in means]),
                 )
-                for s in structure.observed
+                for s in plan.observed
             }
             tree.append("reconstruction", dataset(variables, batches.data, block))
     return tree.close({})["reconstruction"].to_dataset()
@@ -81,33 +88,47 @@ def reconstruct(fit: Any, data: Any, *, context: Any = None, draws: int = 100, s
 
 def encode(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed: int = 0) -> xr.Dataset:
     """Mean and standard deviation of q(z|x) over at least two draws: ``z_mean`` and ``z_sd`` (chain, obs_id, …) by
-    latent site."""
+    latent site; (chain, …) of a latent outside the data plate, over which those of the others are averaged.
+
+    Raises
+    ------
+    ValueError
+        If the guide draws nothing, as when all latents are enumerated.
+    """
     at_least("draws", draws, 2)
-    chains, batches, structure, rows = prepare_draws(fit, data, context)
+    chains, batches, plan, rows = prepare_draws(fit, data, context)
+    if not (plan.latents or plan.shared):
+        names = ", ".join(f"'{s.name}'" for s in plan.discrete)
+        raise ValueError(f"the guide draws nothing: {names} are enumerated. pv.posterior(…, discrete=True) draws them")
     tree = MemoryTree()
     with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
-        for block, parts in spans(len(batches), draws, rows):
-            variables: dict[str, tuple[tuple[str, ...], list[Any]]] = {}
+        shared = shared_draws(chains, batches, plan, draws, seed)
+        for block, parts in spans(plan, len(batches), draws, rows):
+            drawn = []
             for chain, program in chains:
                 seed_all(derive(seed, Stream.CODES, chain, block.start))
-                args = batches.take(block)
+                batch, given = batches.take(block), shared[chain]
                 with program.scope():
-                    pieces = [draw(program, structure, args, m).latents for m in parts]
-                for site in structure.latents:
-                    z = torch.cat([p[site.name] for p in pieces])
-                    z = z if z.is_floating_point() else z.to(torch.get_default_dtype())
-                    dims = ("chain", "obs_id", *site_dims(site.name, site.event_shape))
-                    for what, values in (("mean", z.mean(0)), ("sd", z.std(0))):
-                        variables.setdefault(f"{site.name}_{what}", (dims, []))[1].append(values)
-            stacked = {name: (dims, torch.stack(values)) for name, (dims, values) in variables.items()}
-            tree.append("codes", dataset(stacked, batches.data, block))
+                    pieces = [draw(program, plan, batch, m, given).latents for m in parts]
+                local = {s.name: torch.cat([p[s.name] for p in pieces]) for s in plan.latents}
+                drawn.append(local | (given.values if given else {}))
+            variables = {}
+            for site in (*plan.shared, *plan.latents):
+                lead = ("chain",) if site in plan.shared else ("chain", "obs_id")
+                z = torch.stack([d[site.name] for d in drawn])
+                z = z if z.is_floating_point() else z.to(torch.get_default_dtype())
+                for what, values in (("mean", z.mean(1)), ("sd", z.std(1))):
+                    variables[f"{site.name}_{what}"] = ((*lead, *site_dims(site.name, site.event_shape)), values)
+            tree.append("codes", dataset(variables, batches.data, block))
     return tree.close({})["codes"].to_dataset()
 
 
 def prior_groups(
-    chains: Chains, structure: Structure, batches: Batches, draws: int, rows: int, seed: int
+    chains: Chains, plan: Plan, batches: Batches, draws: int, rows: int, seed: int, *, enumerated: bool = True
 ) -> dict[str, xr.Dataset]:
     """The groups ``prior`` and ``prior_predictive``; the caller evaluates, without gradient."""
+    unobserved = (*plan.shared, *plan.latents, *(plan.discrete if enumerated else ()))
+    rows = 1 if plan.shared else rows  # each draw has its own value of what its block of data shares
     latents: list[dict[str, Any]] = []
     observed: list[dict[str, Any]] = []
     for chain, program in chains:
@@ -115,12 +136,13 @@ def prior_groups(
         pieces = []
         for start in range(0, draws, rows):
             index = torch.arange(start, min(start + rows, draws), device=batches.x.device) % len(batches)
-            args = batches.take(index) if batches.context is not None else repeat(batches.take(slice(0, 1)), len(index))
+            one = batches.take(slice(0, 1))
+            batch = repeat(one, len(index)) if batches.context is None else batches.take(index)
             with program.scope():
-                trace = prune(poutine.trace(poutine.uncondition(program.model)).get_trace(*args))
-            pieces.append(trace)
-        for store, sites in ((latents, structure.latents), (observed, structure.observed)):
-            store.append({s.name: torch.cat([s.to_front(t.nodes[s.name]["value"]) for t in pieces]) for s in sites})
+                trace = prune(poutine.trace(poutine.uncondition(program.model)).get_trace(*batch.args))
+            pieces.append({s.name: _rows(trace.nodes[s.name]["value"], s) for s in (*unobserved, *plan.observed)})
+        for store, sites in ((latents, unobserved), (observed, plan.observed)):
+            store.append({s.name: torch.cat([p[s.name] for p in pieces]) for s in sites})
     data = batches.data
     event_coords = type(data)(
         data.x[:1], dims=data.dims, coords={k: v for k, v in data.coords.items() if "obs_id" not in v[0]}
@@ -137,7 +159,13 @@ def prior_groups(
             event_coords,
         )
         for group, store, sites, names in (
-            ("prior", latents, structure.latents, None),
-            ("prior_predictive", observed, structure.observed, data),
+            ("prior", latents, unobserved, None),
+            ("prior_predictive", observed, plan.observed, data),
         )
+        if sites
     }
+
+
+def _rows(value: Any, site: Site) -> Any:
+    """A site's values by datum; those of a site outside the data plate are one datum's."""
+    return value.reshape((1, *site.event_shape)) if site.plate_dim is None else site.to_front(value)

@@ -7,9 +7,11 @@ import math
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.nn.functional import softplus
 
 from pyrovae.guides._guide import NetworkGuide
+from pyrovae.guides._support import free, pushed
 
 __all__ = ["MultivariateNormal"]
 
@@ -23,15 +25,20 @@ class MultivariateNormal(NetworkGuide):
     network
         x (n, *event) → (n, m + m(m + 1)/2) for m latents: the means, then the lower triangle of L by rows, whose
         diagonal softplus makes positive. `outputs` gives that number.
+    support
+        Constraint of the latent onto which z is pushed, as for `Normal`; the reals by default.
 
     Shapes
     ------
-    x (n, *event) → batch (n,), event (m,); support: the reals.
+    x (n, *event) → batch (n,), event (m,); support: the reals, or the one given.
 
     Raises
     ------
+    TypeError
+        If ``support`` is no constraint.
     ValueError
-        If the network's output has a length that fits no m.
+        If the network's output has a length that fits no m, or ``support`` is discrete or cannot be reached from the
+        reals.
 
     Examples
     --------
@@ -41,21 +48,21 @@ class MultivariateNormal(NetworkGuide):
     """
 
     @staticmethod
-    def outputs(latents: int) -> int:
+    def outputs(latents: int, support: constraints.Constraint = constraints.real) -> int:
         """How many outputs the network needs for so many latents."""
-        return latents + latents * (latents + 1) // 2
+        size = free(latents, support)
+        return size + size * (size + 1) // 2
 
-    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> dist.TorchDistribution:
-        """q(z|x)."""
-        out = self.parameters_of(x, context, mask)
-        size = (math.isqrt(9 + 8 * out.shape[-1]) - 3) // 2
-        if self.outputs(size) != out.shape[-1] or size < 1:
+    def distribution(self, raw: Tensor) -> dist.TorchDistribution:
+        """q with these raw parameters (n, m + m(m + 1)/2)."""
+        size = (math.isqrt(9 + 8 * raw.shape[-1]) - 3) // 2
+        if self.outputs(size) != raw.shape[-1] or size < 1:
             raise ValueError(
                 "guides.MultivariateNormal: expected a network with m + m(m + 1)/2 outputs for m latents "
-                f"(2, 5, 9, 14, …; MultivariateNormal.outputs(m)), got {out.shape[-1]} outputs"
+                f"(2, 5, 9, 14, …; MultivariateNormal.outputs(m)), got {raw.shape[-1]} outputs"
             )
-        rows, columns = torch.tril_indices(size, size, device=out.device)
-        raw = out[..., size:]
+        rows, columns = torch.tril_indices(size, size, device=raw.device)
+        loc, triangle = raw[..., :size], raw[..., size:]
         factor = raw.new_zeros(*raw.shape[:-1], size, size)
-        factor[..., rows, columns] = torch.where(rows == columns, softplus(raw), raw)
-        return dist.MultivariateNormal(out[..., :size], scale_tril=factor)
+        factor[..., rows, columns] = torch.where(rows == columns, softplus(triangle), triangle)
+        return pushed(dist.MultivariateNormal(loc, scale_tril=factor), self.support)

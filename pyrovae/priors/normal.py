@@ -7,13 +7,12 @@ from typing import Any
 import pyro.distributions as dist
 from torch.distributions import constraints
 
-from pyrovae._numbers import at_least
-from pyrovae._part import Part
+from pyrovae.priors._sized import SizedPrior
 
 __all__ = ["Normal"]
 
 
-class Normal(Part):
+class Normal(SizedPrior):
     """p(z) = N(loc, diag(scale²)): standard, or with other, fixed or learned, ``loc`` and ``scale``.
 
     Parameters
@@ -45,16 +44,10 @@ class Normal(Part):
     support = constraints.real_vector
 
     def __init__(self, size: int, *, loc: Any = 0.0, scale: Any = 1.0, learned: bool = False) -> None:
-        super().__init__()
-        self.size = at_least("priors.Normal: size (the number of latents)", size, 1)
-        self.learned = learned
+        super().__init__(size, learned=learned)
         self.hold("loc", loc, shape=(size,), learned=learned)
         self.hold("scale", scale, constraints.positive, shape=(size,), learned=learned)
 
     def forward(self) -> dist.TorchDistribution:
         """p(z)."""
         return dist.Normal(self.held("loc"), self.held("scale")).to_event(1)
-
-    def details(self) -> str:
-        """Its size."""
-        return f"{self.size}, learned" if self.learned else f"{self.size}"

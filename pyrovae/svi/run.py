@@ -198,6 +198,7 @@ class Run:
                     stacklevel=2,
                 )
             with self.program.scope(), torch.no_grad():
+                self.program.adapt(self.batches.x, self.batches.context)
                 trace_pair(self.program, self.batches.take(slice(0, 2)))
 
     def _result(self) -> Fit:
