@@ -29,6 +29,7 @@ class Stream(IntEnum):
     RECONSTRUCTION = 8
     CODES = 9
     ADAPT = 10
+    IMPUTATION = 11
 
 
 def derive(seed: int, stream: Stream, *key: int) -> int:

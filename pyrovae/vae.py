@@ -292,8 +292,8 @@ class VAE(Program):
             pyro.module(self._name[1], self)
 
     def __repr__(self) -> str:
-        lines = (
-            f"    {name}={part if isinstance(part, nn.Module) else getattr(part, '__name__', type(part).__name__)},"
-            for name, part in zip(("prior", "likelihood", "guide"), self._three, strict=True)
-        )
+        lines = []
+        for name, part in zip(("prior", "likelihood", "guide"), self._three, strict=True):
+            text = repr(part) if isinstance(part, nn.Module) else getattr(part, "__name__", type(part).__name__)
+            lines.append(f"    {name}={text},".replace("\n", "\n    "))
         return "VAE(\n" + "\n".join(lines) + "\n)"

@@ -15,6 +15,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
+import pyrovae.guides  # noqa: F401  before zuko, whose import turns the validation of distributions off for everyone
+
 SEED = 0
 MOST_FIGURES = 20
 

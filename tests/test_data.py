@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from pyrovae.data import Data, _images, as_data, load, names, read
+from pyrovae.data import Column, Data, _images, as_data, decode, load, names, read
 from pyrovae.data._idx import read_idx
 
 NAN = float("nan")
@@ -479,11 +479,11 @@ def test_data_frame_types(column, dtype, missing):
 @pytest.mark.parametrize(
     ("column", "dtype"),
     [
-        (["x", "y"], "(str|object)"),
-        (pd.Categorical([1, 2]), "category"),
         (pd.to_datetime(["2020-01-01", "2020-01-02"]), r"datetime64\[.s\]"),
         ([1j, 2], "complex128"),
         (np.array([1, "a"], dtype=object), "object"),
+        (np.array([None, None], dtype=object), "object and no value"),
+        (pd.to_timedelta([1, 2], unit="s"), "timedelta64"),
     ],
 )
 def test_data_frame_refuses_what_is_no_number(column, dtype):
@@ -495,6 +495,217 @@ def test_data_frame_refuses_what_is_no_number(column, dtype):
 def test_data_frame_without_columns():
     with pytest.raises(ValueError, match="no columns"):
         as_data(pd.DataFrame(index=[1, 2]))
+
+
+# Tables of mixed columns
+
+
+def mixed(**columns):
+    return pd.DataFrame(
+        {
+            "age": [40.5, NAN, 61.0, 33.0],
+            "visits": [0, 3, 1, 2],
+            "change": [-1, 0, 2, 1],
+            "smokes": [True, False, True, True],
+            "town": ["Ulm", "Bonn", None, "Köln"],
+            "sex": pd.Categorical(["f", "m", "m", "f"]),
+            "stage": pd.Categorical(["II", "I", None, "III"], ["I", "II", "III", "IV"], ordered=True),
+        }
+        | columns,
+        index=["p", "q", "r", "s"],
+    )
+
+
+def test_kinds_follow_from_the_dtypes():
+    data = as_data(mixed())
+    assert data.columns == (
+        Column("age", "real"),
+        Column("visits", "count"),
+        Column("change", "real"),
+        Column("smokes", "binary", (False, True)),
+        Column("town", "categorical", ("Bonn", "Köln", "Ulm")),
+        Column("sex", "binary", ("f", "m")),
+        Column("stage", "ordinal", ("I", "II", "III", "IV")),
+    )
+    expected = [[40.5, 0, -1, 1, 2, 0, 1], [NAN, 3, 0, 0, 0, 1, 0], [61, 1, 2, 1, NAN, 1, NAN], [33, 2, 1, 1, 1, 0, 2]]
+    np.testing.assert_array_equal(data.x.numpy(), expected)
+    assert data.coords["column"][1].tolist() == list(mixed())
+    assert repr(data) == (
+        "Data(data: 4 × column 7, float64, 0.11 of values missing, 2 real, 1 count, 2 binary, 1 categorical, 1 ordinal)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pd.array([1, None, 2], dtype="Int64"), Column("a", "count")),
+        (pd.array([True, None, False], dtype="boolean"), Column("a", "binary", (False, True))),
+        (np.array([True, None, False], dtype=object), Column("a", "binary", (False, True))),
+        (pd.array(["x", None, "y"], dtype="string"), Column("a", "binary", ("x", "y"))),
+        (np.array(["x", None, "y"], dtype=object), Column("a", "binary", ("x", "y"))),
+        (pd.cut([1.0, 5.0, 9.0], [0, 3, 6, 9]), Column("a", "ordinal", ("(0, 3]", "(3, 6]", "(6, 9]"))),
+        (pd.Categorical([2, 4, 7]), Column("a", "categorical", (2, 4, 7))),
+        (np.array([0, 1, 2], dtype=np.uint8), Column("a", "count")),
+    ],
+)
+def test_kinds_of_further_dtypes(column, expected):
+    data = as_data(pd.DataFrame({"a": column}))
+    assert data.columns == (expected,)
+    known = data.x[~data.x.isnan()]
+    assert known.tolist() in ([1, 2], [1, 0], [0, 1], [0, 1, 2])
+
+
+def test_numbers_are_stored_as_before_their_columns_were_known():
+    frame = pd.DataFrame({"a": [1.5, 2.5], "b": [3.5, 4.5]}).astype(np.float32)
+    data = as_data(frame)
+    assert data.x.dtype == torch.float32
+    assert repr(data) == "Data(data: 2 × column 2, float32)"
+    assert data.columns == (Column("a", "real"), Column("b", "real"))
+    assert as_data(frame.to_numpy()).columns is None
+
+
+def test_kinds_by_hand():
+    frame = mixed(income=[10.0, 20.0, NAN, 5.0], grade=[3, 1, 2, 1], code=[7, 5, 7, 9])
+    data = as_data(
+        frame,
+        kinds={
+            "income": "positive",
+            "grade": "ordinal",
+            "code": "categorical",
+            "change": ("ordinal", (-1, 0, 1, 2)),
+            "town": ("ordinal", ("Köln", "Bonn", "Ulm")),
+            "visits": "real",
+        },
+    )
+    kinds = {c.name: (c.kind, c.levels) for c in data.columns}
+    assert kinds["income"] == ("positive", ())
+    assert kinds["grade"] == ("ordinal", (1, 2, 3))
+    assert kinds["code"] == ("categorical", (5, 7, 9))
+    assert kinds["visits"] == ("real", ())
+    assert data.x[:, 2].tolist() == [0, 1, 3, 2]
+    np.testing.assert_array_equal(data.x[:, 4], [2, 1, NAN, 0])
+    assert data.x[:, -1].tolist() == [1, 0, 1, 2]
+
+
+def test_new_data_by_the_columns_of_others():
+    train = as_data(mixed())
+    new = mixed()[::-1].iloc[:2, ::-1]
+    data = as_data(new, columns=train.columns)
+    assert data.columns == train.columns
+    np.testing.assert_array_equal(data.x, train.x.flip(0)[:2])
+    assert data.coords["obs_id"][1].tolist() == ["s", "r"]
+    assert data.coords["column"][1].tolist() == train.coords["column"][1].tolist()
+    assert as_data(data, columns=train.columns) is data
+    assert as_data(train.x, columns=train.columns).columns == train.columns
+    empty = as_data(mixed(town=[None] * 4, age=[None] * 4), columns=train.columns)
+    assert empty.x[:, [0, 4]].isnan().all()
+
+
+def test_parts_keep_their_columns():
+    data = as_data(mixed())
+    assert data.take([1, 2]).columns == data.split(seed=0, test=2)[1].columns == data.columns
+    binary = as_data(pd.DataFrame({"a": [0, 1, 1]}))
+    assert binary.binarize("threshold").columns == binary.binarize("dynamic").columns == binary.columns
+
+
+def test_decoded():
+    frame = mixed()
+    decoded = decode(as_data(frame))
+    pd.testing.assert_series_equal(decoded["stage"], frame["stage"])
+    pd.testing.assert_series_equal(decoded["sex"], frame["sex"], check_categorical=False)
+    pd.testing.assert_frame_equal(decoded[["age", "visits", "smokes"]], frame[["age", "visits", "smokes"]])
+    assert decoded["town"].tolist()[:2] == ["Ulm", "Bonn"]
+    assert decoded["town"].isna().tolist() == [False, False, True, False]
+    again = as_data(decoded, columns=as_data(frame).columns)
+    np.testing.assert_array_equal(again.x, as_data(frame).x)
+    gaps = decode([[NAN, NAN]], {"a": "count", "b": ("binary", (False, True))})
+    assert gaps.isna().all(axis=None)
+    assert [str(t) for t in gaps.dtypes] == ["Int64", "boolean"]
+
+
+TRAINED = as_data(mixed()).columns
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (
+            lambda: as_data(mixed(town=["Ulm", "Rome", "Bonn", None]), columns=TRAINED),
+            ValueError,
+            "column 'town': the value 'Rome' in row 'q' is none of its levels: 'Bonn', 'Köln', 'Ulm'; map it",
+        ),
+        (
+            lambda: as_data(mixed().drop(columns="sex"), columns=TRAINED),
+            ValueError,
+            "the data lack the column 'sex': add them",
+        ),
+        (
+            lambda: as_data(mixed(shoe=1.0), columns=TRAINED),
+            ValueError,
+            "the data have the column 'shoe', which the training data had not: drop",
+        ),
+        (lambda: as_data(mixed(age=list("abcd")), columns=TRAINED), TypeError, "'age' .*is real: expected numbers"),
+        (
+            lambda: as_data(mixed(visits=[1, -2, 0, 0]), columns=TRAINED),
+            ValueError,
+            "'visits' is count: .*got -2 at obs_id=q",
+        ),
+        (lambda: as_data(mixed(), kinds={"age": "reel"}), ValueError, "kinds: column 'age': expected a kind of real"),
+        (lambda: as_data(mixed(), kinds={"ago": "real"}), ValueError, "kinds: no column 'ago'; expected some of 'age'"),
+        (lambda: as_data(mixed(), kinds="real"), TypeError, "kinds: expected a mapping"),
+        (
+            lambda: as_data(mixed(), kinds={"town": "ordinal"}),
+            ValueError,
+            "holds texts, whose order is not known: give",
+        ),
+        (lambda: as_data(mixed(), kinds={"town": "binary"}), ValueError, "expected 2 different levels, got 'Bonn', 'K"),
+        (lambda: as_data(mixed(), kinds={"town": "real"}), TypeError, "'town' .*is real: expected numbers"),
+        (
+            lambda: as_data(mixed(), kinds={"change": "positive"}),
+            ValueError,
+            "positive: expected values above 0, got -1",
+        ),
+        (
+            lambda: as_data(mixed(), kinds={"age": "count"}),
+            ValueError,
+            "'age' is count: .*got 40.5 at obs_id=p, column=age",
+        ),
+        (lambda: as_data(mixed(), kinds={"age": "real"}, columns=TRAINED), ValueError, "both given"),
+        (
+            lambda: as_data([[1.0]], kinds={"a": "real"}),
+            ValueError,
+            "kinds describe the columns of a DataFrame, got list",
+        ),
+        (lambda: as_data([[1.0]], columns=TRAINED), ValueError, r"a table of 7 columns, and a datum has shape \(1,\)"),
+        (lambda: as_data([[2.0]], columns={"a": "binary"}), ValueError, "binary with 2 levels: expected codes 0 to 1"),
+        (
+            lambda: as_data([[0.5]], columns={"a": ("ordinal", 3)}),
+            ValueError,
+            "expected codes 0 to 2 or NaN, got 0.5 at",
+        ),
+        (
+            lambda: as_data(mixed(name=list("abcd"))[["name"]] * 1, columns={"name": "real"}),
+            TypeError,
+            "'name' .*is real",
+        ),
+        (
+            lambda: as_data(pd.DataFrame({"name": [f"n{i}" for i in range(101)]})),
+            ValueError,
+            "'name' holds 101 different texts: make it the index or drop it, or say that they are categories",
+        ),
+        (
+            lambda: Data(torch.zeros(2, 3), columns=TRAINED),
+            ValueError,
+            r"7 columns are described, and a datum has shape \(3,\)",
+        ),
+        (lambda: decode(torch.zeros(2, 3), TRAINED), ValueError, r"expected an array \(n, 7\).*got \(2, 3\)"),
+        (lambda: decode(torch.full((2, 7), 9.0), TRAINED), ValueError, "'smokes' is binary with 2 levels"),
+        (lambda: decode(Data(torch.zeros(2, 3))), TypeError, "columns: expected those of a table"),
+    ],
+)
+def test_tables_that_do_not_fit(call, error, says):
+    with pytest.raises(error, match=says):
+        call()
 
 
 def test_data_frame_with_levels_and_repeated_names():
@@ -943,8 +1154,12 @@ def test_tables(tmp_path, suffix, write, key):
     assert data.labels.tolist() == ["c", "d"]
     assert data.x[0].tolist() == [1.5, 3.0]
     assert data.x[1].isnan().tolist() == [True, False]
+    write(tmp_path / f"text{suffix}", pd.DataFrame({"a": [1, 2], "city": ["Ulm", "Bonn"]}))
+    text = read(tmp_path / f"text{suffix}")
+    assert text.columns == (Column("a", "count"), Column("city", "binary", ("Bonn", "Ulm")))
+    assert text.x.tolist() == [[1, 1], [2, 0]]
     write(tmp_path / f"text{suffix}", pd.DataFrame({"a": [1], "city": ["Bonn"]}))
-    with pytest.raises(TypeError, match=r"column 'city' of the data frame has dtype (str|object)"):
+    with pytest.raises(ValueError, match=r"column 'city' .*expected at least 2 different levels, got 'Bonn'; drop"):
         read(tmp_path / f"text{suffix}")
 
 

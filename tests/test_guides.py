@@ -115,7 +115,9 @@ def test_draws_do_not_round_onto_the_boundary(support, dtype):
         ),
         lambda s: guides.Mixture(encoder(guides.Mixture.outputs(3, components=2, support=s)), components=2, support=s),
         lambda s: guides.Flow(
-            encoder(4), guides.inverse_autoregressive(2 if s is constraints.simplex else 3, 4), support=s
+            encoder(guides.Flow.outputs(3, 4, s)),
+            guides.inverse_autoregressive(2 if s is constraints.simplex else 3, 4),
+            support=s,
         ),
     ],
     ids=["Normal", "MultivariateNormal", "LowRank", "Mixture", "Flow"],
@@ -237,7 +239,7 @@ def test_an_inverse_autoregressive_flow_draws_in_one_pass():
     for step in flow.transform.transforms:
         step.transform.hyper.register_forward_hook(lambda *_: calls.append(1))
     guide = guides.Flow(nn.Identity(), flow).double()
-    raw = torch.randn(5, 6, dtype=F64)
+    raw = torch.randn(5, 2 * 4 + 6, dtype=F64)
     guide(raw)  # the first call tries whether features fit
     calls.clear()
     q = guide(raw)
@@ -247,10 +249,12 @@ def test_an_inverse_autoregressive_flow_draws_in_one_pass():
     slow = q.log_prob(z.detach().clone())
     assert len(calls) > 3 + 3 * 4
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
-    jacobian = torch.autograd.functional.jacobian(
-        lambda e: q.dist.transform.inv(e).sum(0), e := torch.randn(5, 4).double()
-    )
-    pushed = q.dist.transform.inv(e)
+
+    def onto(e):
+        return raw[:, :4] + nn.functional.softplus(raw[:, 4:8]) * q.base_dist.dist.transform.inv(e)
+
+    jacobian = torch.autograd.functional.jacobian(lambda e: onto(e).sum(0), e := torch.randn(5, 4).double())
+    pushed = onto(e)
     by_hand = dist.Normal(0.0, 1.0).log_prob(e).sum(-1) - torch.linalg.slogdet(jacobian.transpose(0, 1))[1]
     torch.testing.assert_close(q.log_prob(pushed), by_hand, rtol=0, atol=1e-10)
 
@@ -263,7 +267,7 @@ def test_a_flow_bends_where_a_normal_cannot():
     flow = guides.Flow(nn.Identity(), guides.inverse_autoregressive(2, 1, hidden_features=(32, 32)))
     optimizer = torch.optim.Adam(flow.parameters(), 1e-2)
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, 500)
-    raw = torch.zeros(1, 1)
+    raw = torch.zeros(1, 2 * 2 + 1)
     for _ in range(500):
         optimizer.zero_grad()
         (-bound(flow.distribution, raw, joint, 64).sum()).backward()
@@ -657,9 +661,9 @@ NETWORK = nn.Identity()
         (lambda: guides.PowerSpherical(NETWORK)(torch.zeros(5, 2)), ValueError, r"m \+ 1 outputs .*got 2"),
         (lambda: guides.Flow(NETWORK, lambda c: c), TypeError, "expected a flow, such as zuko.flows.NSF"),
         (
-            lambda: guides.Flow(NETWORK, guides.inverse_autoregressive(3, 4))(torch.zeros(5, 6)),
+            lambda: guides.Flow(NETWORK, guides.inverse_autoregressive(3, 4))(torch.zeros(5, 12)),
             ValueError,
-            "the network has 6 outputs, .*build it with context=6",
+            "the network has 12 outputs, .*build it with context=6",
         ),
         (lambda: guides.inverse_autoregressive(0, 4), ValueError, "latents: expected a whole number of at least 1"),
         (

@@ -9,9 +9,11 @@ Data(digits: 1,797 × pixel 64, int64, labels)
 
 from __future__ import annotations
 
+from pyrovae.data._columns import Column, check_columns
 from pyrovae.data._container import Data
 from pyrovae.data._convert import as_data
 from pyrovae.data._files import read
 from pyrovae.data._named import load, names
+from pyrovae.data._tables import decode
 
-__all__ = ["Data", "as_data", "load", "names", "read"]
+__all__ = ["Column", "Data", "as_data", "check_columns", "decode", "load", "names", "read"]

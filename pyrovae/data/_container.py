@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pyrovae.data._binarize import binarize
+from pyrovae.data._columns import CODED, Column, check_cells
 from pyrovae.data._validate import check_context, check_coords, check_labels, check_x, place
 
 __all__ = ["Coords", "Data"]
@@ -50,6 +51,8 @@ class Data:
         How much a random split holds out, as a count or a fraction of n.
     numbered
         Whether ``obs_id`` counts the data; found by itself.
+    columns
+        Of a table, what each of its columns holds; categories are then stored as codes.
 
     Raises
     ------
@@ -79,6 +82,7 @@ class Data:
     test: int | None = None
     test_size: float | int = 1 / 6
     numbered: bool = False
+    columns: tuple[Column, ...] | None = None
 
     def __post_init__(self) -> None:
         def put(field: str, value: Any) -> None:
@@ -103,6 +107,14 @@ class Data:
         put("labels", check_labels(self.labels, len(self)))
         if self.draw is not None and not callable(self.draw):
             raise TypeError(f"draw must be a function of a batch, not {type(self.draw).__name__}")
+        if self.columns is not None:
+            put("columns", tuple(self.columns))
+            if tuple(self.event_shape) != (len(self.columns),):
+                raise ValueError(
+                    f"{len(self.columns)} columns are described, and a datum has shape {tuple(self.event_shape)}: "
+                    "expected one description for each column"
+                )
+            check_cells(self.x, self.columns, lambda bad: place(bad, self.dims, self.coords))
         if self.test is not None:
             self._count(self.test, "test")
         if isinstance(self.test_size, bool) or not isinstance(self.test_size, int | float):
@@ -118,6 +130,9 @@ class Data:
         if self.x.dtype.is_floating_point:
             missing = self.x.isnan().sum().item() / self.x.numel()
             notes += [f"{missing:.2g} of values missing"] if missing else []
+        kinds = [column.kind for column in self.columns or ()]
+        if any(kind in CODED for kind in kinds):
+            notes += [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
         notes += [f"context {self.context.shape[1]}"] if self.context is not None else []
         notes += ["labels"] if self.labels is not None else []
         notes += ["drawn anew per batch"] if self.draw is not None else []

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from pyrovae.data._columns import check_columns, columns_of
 from pyrovae.data._container import Data
 from pyrovae.data._values import standard_array, standard_tensor
 
 __all__ = ["as_data"]
 
 
-def as_data(obj: Any, context: Any = None, name: str | None = None) -> Data:
+def as_data(obj: Any, context: Any = None, name: str | None = None, *, kinds: Any = None, columns: Any = None) -> Data:
     """Convert whatever holds data to `Data`.
 
     Parameters
@@ -28,7 +29,9 @@ def as_data(obj: Any, context: Any = None, name: str | None = None) -> Data:
         - `Data`, returned as it is, or with the given context and name in place of its own;
         - a tensor, an array or nested lists of shape (n, *event);
         - a pandas DataFrame: the index becomes the coordinate ``obs_id``, the columns the event dimension ``column``;
-          NA becomes NaN, integers without NA stay exact;
+          NA becomes NaN, integers without NA stay exact. `Data.columns` says what they hold, by their dtypes: floats
+          are real, integers counts unless one is negative, truth values binary, an ordered category ordinal, other
+          categories and texts categorical, or binary where there are two;
         - an xarray DataArray: the first dimension (or one named ``obs_id``) counts the data; the other dimensions and
           all coordinates are kept;
         - an xarray Dataset with exactly one variable;
@@ -41,6 +44,11 @@ def as_data(obj: Any, context: Any = None, name: str | None = None) -> Data:
         become (n, 1).
     name
         What the set is called.
+    kinds
+        Of a DataFrame, what some columns hold, by hand: ``{"income": "positive", "stage": ("ordinal", ("I", "II"))}``.
+    columns
+        Those of other data, such as ``train.columns``: a DataFrame is encoded by them, its columns brought into their
+        order; other data are checked against them.
 
     Raises
     ------
@@ -48,14 +56,28 @@ def as_data(obj: Any, context: Any = None, name: str | None = None) -> Data:
         An object of another kind, or values that are not real numbers.
     ValueError
         Empty or infinite data, ragged lists, lengths that do not match, several variables, covariates that are not
-        finite or whose index is not the data's.
+        finite or whose index is not the data's; a category that is none of the column's levels, a column that is
+        missing or of another kind.
 
     Examples
     --------
     >>> as_data([[1, 2], [3, 4]], context=[.5, .7], name="toy")
     Data(toy: 2 × x_dim_0 2, int64, context 1)
     """
-    data = obj if isinstance(obj, Data) else _convert(obj)
+    if _is(obj, "pandas", "DataFrame"):
+        from pyrovae.data._tables import from_frame
+
+        if kinds is not None and columns is not None:
+            raise ValueError("kinds and columns were both given: columns say what kinds there are")
+        data = from_frame(obj, kinds=kinds, columns=columns)
+    else:
+        if kinds is not None:
+            raise ValueError(f"kinds describe the columns of a DataFrame, got {type(obj).__name__}: pass columns")
+        data = obj if isinstance(obj, Data) else _convert(obj)
+        if columns is not None:
+            known = columns_of(columns)
+            check_columns(known, data)
+            data = dataclasses.replace(data, columns=known) if data.columns is None else data
     if context is not None:
         _check_index(obj, context)
         data = dataclasses.replace(data, context=_context(context))
@@ -71,10 +93,6 @@ def _is(obj: Any, module: str, *names: str) -> bool:
 def _convert(obj: Any) -> Data:
     if isinstance(obj, torch.Tensor):
         return Data(obj)
-    if _is(obj, "pandas", "DataFrame"):
-        from pyrovae.data._tables import from_frame
-
-        return from_frame(obj)
     if _is(obj, "pandas", "Series"):
         raise ValueError("a Series has one number per datum and no event dimension: pass series.to_frame()")
     if _is(obj, "xarray", "DataArray", "Dataset"):

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from pyrovae._support import by_element
 
-__all__ = ["FlowDistribution"]
+__all__ = ["FlowDistribution", "zuko"]
 
 _validation = torch.distributions.Distribution._validate_args
 import zuko  # noqa: E402, F401  turns the validation of every distribution off, for all who import it later as well

@@ -111,7 +111,7 @@ def impute(
                 batch = batches.take(index)
             drawn, share = [], []
             for chain, program in chains:
-                seed_all(derive(seed, Stream.POSTERIOR, chain, block.start, 1))
+                seed_all(derive(seed, Stream.IMPUTATION, chain, block.start))
                 given = shared[chain]
                 with program.scope():
                     lot = join([draw(program, plan, batch, m, given) for m in parts], parts)

@@ -8,22 +8,23 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
+from torch.distributions.transforms import AffineTransform
+from torch.nn.functional import softplus
 
 from pyrovae._numbers import at_least
-from pyrovae.distributions.flow import FlowDistribution
+from pyrovae.distributions.flow import FlowDistribution, zuko
 from pyrovae.guides._guide import NetworkGuide
-from pyrovae.guides._support import pushed
-
-_validated = torch.distributions.Distribution._validate_args
-import zuko  # noqa: E402 - it turns the validation of torch's distributions off, for all
-
-torch.distributions.Distribution.set_default_validate_args(_validated)
+from pyrovae.guides._support import free, pushed
 
 __all__ = ["Flow", "inverse_autoregressive"]
 
 
 class Flow(NetworkGuide):
-    """q(z|x): a normalising flow of zuko whose context are the features of x (Rezende & Mohamed 2015, 1505.05770).
+    """q(z|x): z = loc(x) + scale(x) · y, with y from a normalising flow of zuko whose context are features of x
+    (Rezende & Mohamed 2015, 1505.05770).
+
+    Location and scale are outside the flow because splines are the identity beyond their box: a posterior far from 0,
+    or much narrower than 1, would be out of their reach.
 
     The density of a draw of its own comes with it where the flow is fast in that direction: see
     `inverse_autoregressive`; coupling flows (`zuko.flows.NICE`) and splines with ``passes=2`` are fast in both.
@@ -31,9 +32,10 @@ class Flow(NetworkGuide):
     Parameters
     ----------
     network
-        x (n, *event) → (n, features).
+        x (n, *event) → (n, 2 m + features) for m latents: the locations, then what softplus makes the scales, then the
+        flow's context. `outputs` gives that number.
     flow
-        ``flow(features)`` → q over m latents: any of `zuko.flows`, built with ``context=features``.
+        ``flow(features)`` → a distribution over m latents: any of `zuko.flows`, built with ``context=features``.
     support
         Constraint of the latent onto which z is pushed, as for `Normal`; by default where the flow lives, the reals.
 
@@ -46,14 +48,14 @@ class Flow(NetworkGuide):
     TypeError
         If ``flow`` is no module, or ``support`` no constraint.
     ValueError
-        If the flow was built for another number of features than the network has outputs, or ``support`` is discrete
+        If the flow was built for another number of features than the network has outputs left for it, or ``support`` is discrete
         or cannot be reached from the reals.
 
     Examples
     --------
     >>> from pyrovae.networks import MLP
     >>> flow = zuko.flows.NSF(8, context=32, transforms=3, hidden_features=(64, 64))
-    >>> Flow(MLP(64, (128,), 32), flow)(torch.zeros(5, 64)).event_shape
+    >>> Flow(MLP(64, (128,), Flow.outputs(8, features=32)), flow)(torch.zeros(5, 64)).event_shape
     torch.Size([8])
     """
 
@@ -67,31 +69,42 @@ class Flow(NetworkGuide):
                 f"guides.inverse_autoregressive(latents, features), got "
                 f"{getattr(flow, '__name__', type(flow).__name__)}"
             )
+        base = getattr(flow, "base", None)
+        if not callable(base):
+            raise TypeError(
+                f"guides.Flow: expected a flow of zuko, with a base distribution, got {type(flow).__name__}: make it "
+                "one with zuko.flows.Flow(transforms, base)"
+            )
         self.flow, self._features = flow, 0
+        self.latents = base().event_shape[-1]
 
     @staticmethod
-    def outputs(latents: int, features: int) -> int:
-        """How many outputs the network needs: the flow's context, whatever the number of latents."""
-        return at_least("guides.Flow: features", features, 1)
+    def outputs(latents: int, features: int, support: constraints.Constraint = constraints.real) -> int:
+        """How many outputs the network needs for so many latents and a flow with ``context=features``."""
+        return 2 * free(latents, support) + at_least("guides.Flow: features", features, 1)
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
-        """q with these features (n, features)."""
-        if self._features != raw.shape[-1]:
-            self._try(raw.detach()[:1])
-        return pushed(FlowDistribution(self.flow(raw)), self.support)
+        """q with these raw parameters (n, 2 m + features)."""
+        loc, scale, features = raw.tensor_split((self.latents, 2 * self.latents), -1)
+        if self._features != features.shape[-1]:
+            self._try(features.detach()[:1])
+        onto = AffineTransform(loc, softplus(scale), event_dim=1, cache_size=1)
+        return pushed(dist.TransformedDistribution(FlowDistribution(self.flow(features)), [onto]), self.support)
 
-    def _try(self, raw: Tensor) -> None:
+    def _try(self, features: Tensor) -> None:
         """Refuse a flow that was built for another number of features; zuko tells only when a density is asked for."""
         try:
             with torch.no_grad():
-                q = self.flow(raw)
-                q.log_prob(raw.new_zeros(q.event_shape))
+                q = self.flow(features)
+                q.log_prob(features.new_zeros(q.event_shape))
         except (RuntimeError, ValueError, TypeError) as error:
+            count, locations = features.shape[-1], 2 * self.latents
             raise ValueError(
-                f"guides.Flow: the network has {raw.shape[-1]} outputs, and the flow raised {type(error).__name__} for "
-                f"as many features: build it with context={raw.shape[-1]} ({error})"
+                f"guides.Flow: the network has {locations + count} outputs, of which {locations} are locations and "
+                f"scales of {self.latents} latents, and the flow raised {type(error).__name__} for {count} features: "
+                f"build it with context={count}, or the network with Flow.outputs({self.latents}, features) ({error})"
             ) from error
-        self._features = raw.shape[-1]
+        self._features = features.shape[-1]
 
     def details(self) -> str:
         """The network and the kind of flow."""
@@ -125,7 +138,7 @@ def inverse_autoregressive(
     Examples
     --------
     >>> from pyrovae.networks import MLP
-    >>> guide = Flow(MLP(64, (128,), 32), inverse_autoregressive(8, 32))
+    >>> guide = Flow(MLP(64, (128,), Flow.outputs(8, features=32)), inverse_autoregressive(8, 32))
     >>> guide(torch.zeros(5, 64)).rsample().shape
     torch.Size([5, 8])
     """

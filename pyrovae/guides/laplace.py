@@ -100,7 +100,10 @@ class Laplace(Part):
             tried = torch.cat([z.unsqueeze(0), z + lengths * step])
             with torch.no_grad():
                 best = joint(tried).nan_to_num(-torch.inf).argmax(0)
-            z = tried[best, torch.arange(len(z), device=z.device)]
+            moved = tried[best, torch.arange(len(z), device=z.device)]
+            still, z = bool((moved == z).all()), moved
+            if still:
+                break
         _, vectors, values = self._curvature(joint, z)
         factor = torch.linalg.cholesky((vectors / values.unsqueeze(-2)) @ vectors.mT)
         return dist.MultivariateNormal(start + (z - start).detach(), scale_tril=factor)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pyro.distributions as dist
 from pyro.distributions import constraints
 from torch import Tensor
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import normalize
 
 from pyrovae import distributions
 from pyrovae.guides._guide import NetworkGuide
@@ -23,8 +23,7 @@ class PowerSpherical(NetworkGuide):
     Parameters
     ----------
     network
-        x (n, *event) → (n, m + 1): the direction, of any length, then what softplus makes κ. `outputs` gives that
-        number.
+        x (n, *event) → (n, m + 1): the direction, of any length, then log κ. `outputs` gives that number.
 
     Shapes
     ------
@@ -61,4 +60,4 @@ class PowerSpherical(NetworkGuide):
                 "guides.PowerSpherical: expected a network with m + 1 outputs for the sphere in m ≥ 2 dimensions "
                 f"(PowerSpherical.outputs(m)), got {raw.shape[-1]}"
             )
-        return distributions.PowerSpherical(normalize(raw[..., :-1], dim=-1), softplus(raw[..., -1]))
+        return distributions.PowerSpherical(normalize(raw[..., :-1], dim=-1), raw[..., -1].exp())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrovae._numbers import at_least
 
-__all__ = ["activations", "join", "told", "wholes"]
+__all__ = ["activations", "gather", "join", "line", "refuse_mask", "told", "wholes"]
 
 
 def wholes(what: str, values: Any) -> tuple[int, ...]:
@@ -66,3 +67,41 @@ def join(x: Tensor, context: Tensor | None, features: int) -> Tensor:
             f"build it with context={context.shape[-1]}"
         )
     return torch.cat([x, context.to(x.dtype).expand(*x.shape[:-1], features)], -1)
+
+
+def gather(network: Any, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+    """``x`` (..., in_features) with which of it is observed and its context appended, if the network takes them."""
+    if x.shape[-1] != network.in_features:
+        image = math.prod(x.shape[1:]) == network.in_features
+        raise ValueError(
+            f"{type(network).__name__}({network.in_features}, …, {network.out_features}): expected "
+            f"{network.in_features} features in the last dimension, got shape {tuple(x.shape)}: "
+            + (
+                "flatten the data, x.flatten(1)"
+                if image
+                else f"build it with in_features={x.shape[-1]}, or check its input"
+            )
+        )
+    refuse_mask(network, mask)
+    if "mask" in network.takes:
+        observed = torch.ones_like(x) if mask is None else mask.to(x.dtype).expand(x.shape)
+        x = torch.cat([x, observed], -1)
+    return join(x, context, network.context)
+
+
+def refuse_mask(network: Any, mask: Tensor | None) -> None:
+    """Raise `ValueError` if a mask comes that the network was not built for."""
+    if mask is not None and "mask" not in network.takes:
+        raise ValueError(
+            f"{type(network).__name__}: this network was built without a mask and got one: build it with mask=True"
+        )
+
+
+def line(network: Any, sizes: Sequence[Any], *settings: str) -> str:
+    """What a network prints: its name, its sizes from input to output, its settings, and what it takes."""
+    parts = [" → ".join(map(str, sizes)), *(s for s in settings if s)]
+    if network.context:
+        parts.append(f"context {network.context}")
+    if "mask" in network.takes:
+        parts.append("mask")
+    return f"{type(network).__name__}({', '.join(parts)})"

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae._numbers import at_least
-from pyrovae.networks._inputs import activations, join, told, wholes
+from pyrovae.networks._inputs import join, line, refuse_mask, told, wholes
+from pyrovae.networks._layers import Hidden
 
 __all__ = ["Conv"]
 
@@ -27,8 +28,13 @@ class Conv(nn.Module):
     ----------
     inputs, channels, outputs
         One of ``inputs`` and ``outputs`` is a shape (channels, height, width), the other a number of features.
+    blocks
+        Number of residual blocks (see `ResNet`) of 3 × 3 convolutions at each level, before its activation.
     activation
         Makes the module between the layers, `torch.nn.ReLU` by default.
+    norm, dropout
+        As for `MLP`; features are the channels, and ``"layer"`` takes its moments over the whole image (with one scale
+        and shift for each channel: group normalisation with one group, Wu & He 2018, 1803.08494).
     flat
         Whether the image that is written has one dimension, (..., channels · height · width), as data have that are
         stored one row per image. Images are read in either form.
@@ -48,6 +54,9 @@ class Conv(nn.Module):
 
     Examples
     --------
+    >>> import torch
+    >>> Conv((1, 28, 28), (32, 64), 16)
+    Conv(1×28×28 → 32 → 64 → 16, ReLU)
     >>> Conv((1, 28, 28), (16, 32), 16)(torch.zeros(5, 784)).shape
     torch.Size([5, 16])
     >>> Conv(8, (32, 16), (1, 28, 28))(torch.zeros(5, 8)).shape
@@ -60,7 +69,10 @@ class Conv(nn.Module):
         channels: Sequence[int],
         outputs: int | Shape,
         *,
+        blocks: int = 0,
         activation: Callable[[], nn.Module] = nn.ReLU,
+        norm: str | None = None,
+        dropout: float = 0.0,
         flat: bool = False,
         context: int = 0,
         mask: bool = False,
@@ -71,7 +83,8 @@ class Conv(nn.Module):
                 "Conv: expected a shape (channels, height, width) as inputs (to read images) or as outputs (to write "
                 f"them), and a number of features on the other side; got inputs={inputs!r}, outputs={outputs!r}"
             )
-        channels, activation = wholes("Conv: channels", channels), activations(activation)
+        channels = wholes("Conv: channels", channels)
+        then = Hidden("Conv", activation, norm, dropout, blocks, images=True)
         if not channels:
             raise ValueError("Conv: expected at least one number of channels, got none; without levels use MLP")
         self.reads = not isinstance(inputs, Integral)
@@ -89,7 +102,7 @@ class Conv(nn.Module):
         depth, layers = self.shape[0] * (2 if mask else 1), []
         if self.reads:
             for width in channels:
-                layers += [nn.Conv2d(depth, width, 3, stride=2, padding=1), activation()]
+                layers += [nn.Conv2d(depth, width, 3, stride=2, padding=1, bias=then.bias), *then.after(width)]
                 depth = width
             self.images = nn.Sequential(*layers)
             self.features = nn.Linear(depth * math.prod(sizes[-1]) + context, size)
@@ -101,17 +114,25 @@ class Conv(nn.Module):
             for level in range(len(channels)):
                 small, large = sizes[-1 - level], sizes[-2 - level]
                 extra = (1 - 2 * small[0] + large[0], 1 - 2 * small[1] + large[1])
+                bias = then.bias or level == len(channels) - 1  # the image itself is not normalised
                 layers += [
-                    activation(),
-                    nn.ConvTranspose2d(widths[level], widths[level + 1], 3, stride=2, padding=1, output_padding=extra),
+                    *then.after(widths[level]),
+                    nn.ConvTranspose2d(
+                        widths[level], widths[level + 1], 3, stride=2, padding=1, output_padding=extra, bias=bias
+                    ),
                 ]
             self.images = nn.Sequential(*layers)
+        ends = ["×".join(map(str, self.shape)), size]
+        first, last = ends if self.reads else reversed(ends)
+        self._line = line(self, (first, *channels, last), then.details(), "flat" if flat else "")
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Read or write images."""
-        if mask is not None and "mask" not in self.takes:
-            raise ValueError("Conv: this network was built without a mask and got one: build it with mask=True")
+        refuse_mask(self, mask)
         return self._read(x, context, mask) if self.reads else self._write(x, context)
+
+    def __repr__(self) -> str:
+        return self._line
 
     def _read(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         x, batch = self._images(x)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from pyrovae._numbers import at_least
-from pyrovae.networks._inputs import activations, join, told, wholes
+from pyrovae.networks._inputs import gather, line, told, wholes
+from pyrovae.networks._layers import Hidden
 
 __all__ = ["MLP"]
 
@@ -24,6 +23,11 @@ class MLP(nn.Module):
         Widths. ``hidden`` may be empty.
     activation
         Makes the module between the layers, `torch.nn.SiLU` by default.
+    norm
+        What each hidden layer is normalised by before its activation: ``"batch"`` (Ioffe & Szegedy 2015, 1502.03167),
+        ``"layer"`` (Ba et al. 2016, 1607.06450), or None.
+    dropout
+        Probability that a hidden cell is set to 0 in training (Srivastava et al. 2014), after the activation.
     context
         Number of covariates appended to the input.
     mask
@@ -37,11 +41,15 @@ class MLP(nn.Module):
     Raises
     ------
     ValueError
-        If a width is not positive, the input has another number of features, or a context or mask comes that the
-        network was not built for.
+        If a width is not positive, a setting is not known or has no hidden layer to act on, the input has another
+        number of features, a context or mask comes that the network was not built for, or a batch of one datum is to
+        train a network with batch normalisation.
 
     Examples
     --------
+    >>> import torch
+    >>> MLP(64, (128, 128), 16)
+    MLP(64 → 128 → 128 → 16, SiLU)
     >>> MLP(64, (128, 128), 16)(torch.zeros(5, 64)).shape
     torch.Size([5, 16])
     >>> MLP(64, (), 16, context=10)(torch.zeros(5, 64), context=torch.zeros(5, 10)).shape
@@ -55,37 +63,31 @@ class MLP(nn.Module):
         out_features: int,
         *,
         activation: Callable[[], nn.Module] = nn.SiLU,
+        norm: str | None = None,
+        dropout: float = 0.0,
         context: int = 0,
         mask: bool = False,
     ) -> None:
         super().__init__()
         self.in_features = at_least("MLP: in_features", in_features, 1)
         self.out_features = at_least("MLP: out_features", out_features, 1)
-        hidden, activation = wholes("MLP: hidden", hidden), activations(activation)
+        hidden, then = wholes("MLP: hidden", hidden), Hidden("MLP", activation, norm, dropout)
+        if not hidden and (norm or dropout):
+            raise ValueError(
+                "MLP: norm and dropout act on hidden layers, and there is none: give it one, or leave them"
+            )
         self.takes, self.context = told(context, mask), context
-        widths = [self.in_features * (2 if mask else 1) + context, *hidden, self.out_features]
+        widths = [self.in_features * (2 if mask else 1) + context, *hidden]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(widths):
-            layers += [nn.Linear(fan_in, fan_out), activation()]
-        self.layers = nn.Sequential(*layers[:-1])
+            layers += [nn.Linear(fan_in, fan_out, bias=then.bias), *then.after(fan_out)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], self.out_features))
+        self._line = line(self, (in_features, *hidden, out_features), then.details() if hidden else "")
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Map the last dimension."""
-        if x.shape[-1] != self.in_features:
-            image = math.prod(x.shape[1:]) == self.in_features
-            raise ValueError(
-                f"MLP({self.in_features}, …, {self.out_features}): expected {self.in_features} features in the last "
-                f"dimension, got shape {tuple(x.shape)}: "
-                + (
-                    "flatten the data, x.flatten(1)"
-                    if image
-                    else f"build it with in_features={x.shape[-1]}, or check its input"
-                )
-            )
-        if "mask" in self.takes:
-            observed = torch.ones_like(x) if mask is None else mask.to(x.dtype).expand(x.shape)
-            x = torch.cat([x, observed], -1)
-        elif mask is not None:
-            raise ValueError("MLP: this network was built without a mask and got one: build it with mask=True")
-        out: Tensor = self.layers(join(x, context, self.context))
+        out: Tensor = self.layers(gather(self, x, context, mask))
         return out
+
+    def __repr__(self) -> str:
+        return self._line

@@ -54,10 +54,9 @@ def prepare(program: Program, data: Any, context: Any = None, *, training: bool 
         If whole numbers are too large for the program's type to hold exactly, or the columns are not those that the
         program was made for.
     """
-    data = as_data(data, context=context)
     columns = getattr(program, "columns", None)
-    if columns is not None:
-        check_columns(columns, data)
+    data = as_data(data, context=context, columns=columns)
+    check_columns(columns, data)
     tensors = [t for t in (*program.parameters(), *program.buffers()) if t.is_floating_point()]
     device = tensors[0].device if tensors else data.x.device
     dtype = tensors[0].dtype if tensors else None

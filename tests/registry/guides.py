@@ -52,7 +52,7 @@ def _mixture(part: Any, inputs: Any, value: np.ndarray) -> np.ndarray:
 
 def _power_spherical(part: Any, inputs: Any, value: np.ndarray) -> np.ndarray:
     out = network_output(part, inputs)
-    loc, k = out[:, :-1] / np.linalg.norm(out[:, :-1], axis=-1, keepdims=True), softplus(out[:, -1])
+    loc, k = out[:, :-1] / np.linalg.norm(out[:, :-1], axis=-1, keepdims=True), np.exp(out[:, -1])
     b = (LATENTS - 1) / 2
     normaliser = (2 * b + k) * np.log(2) + b * np.log(np.pi) + special.gammaln(b + k) - special.gammaln(2 * b + k)
     return k * np.log1p((loc * value).sum(-1)) - normaliser
@@ -185,11 +185,18 @@ GUIDES = (
         given=(FEATURES,),
         mask=True,
     ),
-    Part("Flow, spline", lambda: guides.Flow(_mlp(5), _spline()), (LATENTS,), None, given=(FEATURES,)),
+    Part(
+        "Flow, spline",
+        lambda: guides.Flow(_mlp(guides.Flow.outputs(LATENTS, features=5)), _spline()),
+        (LATENTS,),
+        None,
+        given=(FEATURES,),
+    ),
     Part(
         "Flow, inverse autoregressive",
         lambda: guides.Flow(
-            _mlp(5, context=COVARIATES), guides.inverse_autoregressive(LATENTS, 5, hidden_features=(8,))
+            _mlp(guides.Flow.outputs(LATENTS, features=5), context=COVARIATES),
+            guides.inverse_autoregressive(LATENTS, 5, hidden_features=(8,)),
         ),
         (LATENTS,),
         None,
@@ -198,7 +205,9 @@ GUIDES = (
     ),
     Part(
         "unit Flow",
-        lambda: guides.Flow(_mlp(5), _spline(), support=constraints.unit_interval),
+        lambda: guides.Flow(
+            _mlp(guides.Flow.outputs(LATENTS, features=5)), _spline(), support=constraints.unit_interval
+        ),
         (LATENTS,),
         None,
         given=(FEATURES,),
