@@ -67,9 +67,10 @@ class Part(nn.Module):
         """The value of a number that `hold` was given."""
         constraint = self._constraints.get(name)
         if constraint is None:
-            return self.get_buffer(f"_{name}")
-        raw = self.get_parameter(f"raw_{name}")
-        value: Tensor = raw if constraint is constraints.real else biject_to(constraint)(raw)
+            value: Tensor = getattr(self, f"_{name}")
+        else:
+            raw = getattr(self, f"raw_{name}")
+            value = raw if constraint is constraints.real else biject_to(constraint)(raw)
         return value
 
     def reset_parameters(self) -> None:

@@ -76,6 +76,7 @@ def describe(support: Any) -> str:
         if value is not None
     ]
     words = "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip().replace("_", " ")
+    words = {"integer greater than": "integer of at least", "greater than eq": "at least"}.get(words, words)
     return f"{words} ({', '.join(bounds)})" if bounds and not any(math.isinf(float(b)) for b in bounds) else words
 
 

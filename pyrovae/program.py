@@ -189,6 +189,8 @@ class Program(PyroModule):
                 + ". Build the program as it was built for the run"
             )
         for name, value in own.items():
+            if value.dim() == 0 and not value.requires_grad and weights[name].dim():
+                value.resize_(weights[name].shape)  # a buffer that takes its shape from the training data
             if value.shape != weights[name].shape:
                 raise ValueError(
                     f"these weights are not this program's: {name} has shape {tuple(value.shape)}, the saved one "

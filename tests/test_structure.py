@@ -446,7 +446,7 @@ SUPPORTS = {
     "Gamma, Normal": (
         lambda: dist.Gamma(1.0, 1.0),
         lambda: N(0.0, 1.0),
-        r"support greater than eq \(0\), the guide's distribution real, and draws of the guide fall outside it",
+        r"support at least \(0\), the guide's distribution real, and draws of the guide fall outside it",
     ),
     "Normal, LogNormal": (
         lambda: N(0.0, 1.0),

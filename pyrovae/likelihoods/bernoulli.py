@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 from torch import Tensor
+from torch.distributions import constraints
 
 from pyrovae.likelihoods._likelihood import NetworkLikelihood, cells
 
@@ -28,6 +29,8 @@ class Bernoulli(NetworkLikelihood):
     >>> Bernoulli(MLP(8, (32,), 64))(torch.zeros(5, 8))
     Independent(Bernoulli(logits: torch.Size([5, 64])), 1)
     """
+
+    support = constraints.boolean
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(x|z)."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pyro.distributions as dist
 from torch import Tensor
+from torch.distributions import constraints
 
 from pyrovae._numbers import at_least
 from pyrovae.likelihoods._likelihood import NetworkLikelihood, cells
@@ -39,6 +40,7 @@ class Binomial(NetworkLikelihood):
     def __init__(self, total: int, network: Callable[..., Tensor]) -> None:
         super().__init__(network)
         self.total = at_least("likelihoods.Binomial: total (the largest count)", total, 1)
+        self.support = constraints.integer_interval(0, self.total)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(x|z)."""

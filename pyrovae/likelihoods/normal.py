@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import zip_longest
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.distributions import constraints
 
-from pyrovae._calls import Call
 from pyrovae.likelihoods._likelihood import NetworkLikelihood, cells
 
 __all__ = ["Normal"]
@@ -51,6 +49,7 @@ class Normal(NetworkLikelihood):
     torch.Size([64])
     """
 
+    support = constraints.real
     log_scale: Tensor
     scale: Tensor
 
@@ -68,8 +67,7 @@ class Normal(NetworkLikelihood):
                 raise ValueError(
                     "likelihoods.Normal: learn_scale is for a number or a tensor; a scale network learns by itself"
                 )
-            self._call_scale = Call(scale, own=1)
-            self.takes = self.takes | (self._call_scale.takes - {"mask"})
+            self.stand_beside("scale", scale, learned=False)
             return
         try:
             start = torch.as_tensor(scale, dtype=torch.get_default_dtype()).detach().clone()
@@ -88,16 +86,11 @@ class Normal(NetworkLikelihood):
     def forward(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(x|z)."""
         loc = self.parameters_of(z, context)
+        event = tuple(loc.shape[z.dim() - 1 :])
         if self.scale_network is not None:
-            scale = softplus(self._call_scale(z, context=context))
-        else:
-            scale = self.log_scale.exp() if self.learn_scale else self.scale
-        own, event = scale.shape[z.dim() - 1 if self.scale_network else 0 :], loc.shape[z.dim() - 1 :]
-        if any(s not in (1, e) for s, e in zip_longest(reversed(own), reversed(event), fillvalue=1)):
-            raise ValueError(
-                f"likelihoods.Normal: a scale of shape {tuple(own)} does not fit a datum of shape {tuple(event)}, "
-                "which is what the network makes: give one number, or one for each feature"
-            )
+            return cells(dist.Normal(loc, self.beside("scale", z, context, event)), z)
+        scale = self.log_scale.exp() if self.learn_scale else self.scale
+        self.expect_fit("scale", tuple(scale.shape), event)
         return cells(dist.Normal(loc, scale), z)
 
     def reset_parameters(self) -> None:

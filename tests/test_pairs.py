@@ -1,0 +1,327 @@
+"""Every prior with every guide on its support: trained on draws from that prior, against the evidence by quadrature.
+
+x = z + noise, z a draw of the prior: log p(x) is an integral over two dimensions, taken on a grid, or a sum of states.
+Each pair must stay below it, come up to it where the guide's family holds the posterior, and describe the data better
+than the best Normal prior could, where they are not Normal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+import zuko
+from pyro.infer import Trace_ELBO
+from torch import Tensor, nn
+from torch.distributions import biject_to, constraints
+
+import pyrovae as pv
+
+N, DRAWS, STEPS = 500, 200, 250
+CHECKED = 40  # data whose evidence is integrated
+REAL, POSITIVE, UNIT, SIMPLEX = (
+    constraints.real,
+    constraints.positive,
+    constraints.unit_interval,
+    constraints.simplex,
+)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """``make()`` is fitted, ``truth(c)`` draws z, given a covariate (n, 1). ``normal``: the posterior is Normal, with a
+    full covariance or a diagonal one."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    truth: Callable[[Tensor], Any]
+    support: Any = REAL
+    cells: int = 2
+    noise: float = 0.1
+    normal: str | None = None
+    context: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Guide:
+    """``make(cells, support, hidden)``; ``normal``: which Normal posteriors it holds."""
+
+    name: str
+    make: Callable[[int, Any, tuple[int, ...]], nn.Module]
+    supports: tuple[Any, ...] = (REAL,)
+    normal: tuple[str, ...] = ()
+    lr: float = 5e-2
+    steps: int = STEPS
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def of(*shape: Any, event: int = 1) -> Callable[[Tensor], Any]:
+    """A distribution of two independent cells, whatever the covariate."""
+    family, *arguments = shape
+    return lambda c: family(*(torch.full((2,), float(a)) for a in arguments)).to_event(1)
+
+
+def two_modes(c: Tensor) -> Any:
+    centres = torch.tensor([[-1.5, -1.0], [1.5, 1.0]])
+    return dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), dist.Normal(centres, 0.3).to_event(1))
+
+
+def correlated() -> Any:
+    return dist.MultivariateNormal(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
+
+
+class Sparse(pv.distributions.Horseshoe):
+    """Draws of the horseshoe of scale .3 within ±3: those of the Cauchy's tails would be all that a network sees."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.full((2,), 0.3))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        z = super().sample(sample_shape)
+        while (wild := z.abs() > 3).any():
+            z = torch.where(wild, super().sample(sample_shape), z)
+        return z
+
+
+P = pv.priors
+PRIORS = (
+    Prior("Normal", lambda: P.Normal(2), of(dist.Normal, 0, 1), noise=0.5, normal="diagonal"),
+    Prior(
+        "Normal, learned", lambda: P.Normal(2, learned=True), of(dist.Normal, 0.5, 1.5), noise=0.5, normal="diagonal"
+    ),
+    Prior("MultivariateNormal", lambda: P.MultivariateNormal(2), lambda c: correlated(), noise=0.5, normal="full"),
+    Prior("Laplace", lambda: P.Laplace(2), of(dist.Laplace, 0, 1)),
+    Prior("StudentT", lambda: P.StudentT(2, df=3.0), of(dist.StudentT, 3, 0, 1)),
+    Prior("Horseshoe", lambda: P.Horseshoe(2, scale=0.3), of(Sparse)),
+    Prior("SpikeAndSlab", lambda: P.SpikeAndSlab(2), lambda c: P.SpikeAndSlab(2)()),
+    Prior("GaussianMixture", lambda: P.GaussianMixture(4, 2), two_modes),
+    Prior("VampPrior", lambda: P.VampPrior(8, (2,)), two_modes),
+    Prior("Flow", lambda: P.Flow(zuko.flows.NSF(2, transforms=2, hidden_features=(32,))), two_modes),
+    Prior(
+        "Conditional",
+        lambda: P.Conditional(pv.guides.Normal(pv.networks.MLP(1, (), 4))),
+        lambda c: dist.Normal(2 * c.expand(-1, 2), 0.5).to_event(1),
+        noise=0.5,
+        context=True,
+    ),
+    Prior("LogNormal", lambda: P.LogNormal(2), of(dist.LogNormal, 0, 1), POSITIVE, noise=0.3),
+    Prior("Gamma", lambda: P.Gamma(2, concentration=1.0, rate=1.0), of(dist.Gamma, 1, 1), POSITIVE, noise=0.3),
+    Prior("Beta", lambda: P.Beta(2, concentration1=0.3, concentration0=0.3), of(dist.Beta, 0.3, 0.3), UNIT),
+    Prior("Uniform", lambda: P.Uniform(2), of(dist.Uniform, 0, 1), UNIT, noise=0.05),
+    Prior(
+        "RelaxedBernoulli",
+        lambda: P.RelaxedBernoulli(2, temperature=0.3),
+        lambda c: dist.RelaxedBernoulli(torch.tensor(0.3), logits=torch.zeros(2)).to_event(1),
+        UNIT,
+        noise=0.2,
+    ),
+    Prior(
+        "Dirichlet",
+        lambda: P.Dirichlet(3, concentration=0.7),
+        lambda c: dist.Dirichlet(torch.full((3,), 0.7)),
+        SIMPLEX,
+        3,
+    ),
+    Prior("LogisticNormal", lambda: P.LogisticNormal(3), lambda c: P.LogisticNormal(3)(), SIMPLEX, 3),
+    Prior(
+        "RelaxedOneHotCategorical",
+        lambda: P.RelaxedOneHotCategorical(3, temperature=0.7),
+        lambda c: dist.RelaxedOneHotCategorical(torch.tensor(0.7), logits=torch.zeros(3)),
+        SIMPLEX,
+        3,
+    ),
+    Prior(
+        "PowerSpherical", lambda: P.PowerSpherical(3), lambda c: P.PowerSpherical(3)(), dist.constraints.sphere, 3, 0.3
+    ),
+    Prior(
+        "Bernoulli",
+        lambda: P.Bernoulli(2, probs=0.3),
+        of(dist.Bernoulli, 0.3),
+        constraints.boolean,
+        noise=0.4,
+    ),
+    Prior(
+        "OneHotCategorical",
+        lambda: P.OneHotCategorical(3),
+        lambda c: dist.OneHotCategorical(torch.ones(3)),
+        constraints.one_hot,
+        3,
+        noise=0.4,
+    ),
+)
+
+
+def network(family: Any, cells: int, hidden: tuple[int, ...], **settings: Any) -> nn.Module:
+    return pv.networks.MLP(cells, hidden, family.outputs(cells, **settings))
+
+
+def amortised(family: Any, cells: int, support: Any, hidden: tuple[int, ...], **settings: Any) -> nn.Module:
+    pushed = {} if support is REAL else {"support": support}
+    return family(network(family, cells, hidden, **settings, **pushed), **settings, **pushed)
+
+
+def flow(cells: int, support: Any, hidden: tuple[int, ...], *, inverse: bool = False) -> nn.Module:
+    free = cells - 1 if support is SIMPLEX else cells
+    made = (
+        pv.guides.inverse_autoregressive(free, 16, transforms=2, hidden_features=(16,))
+        if inverse
+        else zuko.flows.NSF(free, context=16, transforms=1, hidden_features=(16,))
+    )
+    pushed = {} if support is REAL else {"support": support}
+    return pv.guides.Flow(pv.networks.MLP(cells, hidden, G.Flow.outputs(cells, 16, support)), made, **pushed)
+
+
+def table(cells: int, support: Any, hidden: tuple[int, ...]) -> nn.Module:
+    pushed = {} if support is REAL else {"support": support}
+    return pv.guides.Table(N, cells, family=pv.guides.Normal, **pushed)
+
+
+def semi_amortised(cells: int, support: Any, hidden: tuple[int, ...]) -> nn.Module:
+    return pv.guides.SemiAmortized(amortised(pv.guides.Normal, cells, support, hidden), steps=2)
+
+
+def plain(family: Any, **settings: Any) -> Callable[..., nn.Module]:
+    return lambda cells, support, hidden: family(network(family, cells, hidden), **settings)
+
+
+G = pv.guides
+CONTINUOUS = (REAL, POSITIVE, UNIT, SIMPLEX)
+GUIDES = (
+    Guide("Normal", partial(amortised, G.Normal), CONTINUOUS, ("diagonal",)),
+    Guide("MultivariateNormal", partial(amortised, G.MultivariateNormal), CONTINUOUS, ("diagonal", "full")),
+    Guide(
+        "LowRankMultivariateNormal",
+        partial(amortised, G.LowRankMultivariateNormal, rank=1),
+        CONTINUOUS,
+        ("diagonal", "full"),
+    ),
+    Guide("Mixture", partial(amortised, G.Mixture, components=2), CONTINUOUS),
+    Guide("Flow", flow, CONTINUOUS),
+    Guide("Flow, inverse autoregressive", partial(flow, inverse=True), CONTINUOUS),
+    Guide("Table", table, CONTINUOUS, ("diagonal",), lr=0.1, steps=500),
+    Guide("SemiAmortized", semi_amortised, (REAL, POSITIVE, UNIT, SIMPLEX)),
+    Guide("Laplace", lambda cells, support, hidden: G.Laplace(cells), normal=("diagonal", "full"), steps=60),
+    Guide("RelaxedBernoulli", plain(G.RelaxedBernoulli, temperature=0.3), (UNIT,)),
+    Guide("RelaxedOneHotCategorical", plain(G.RelaxedOneHotCategorical, temperature=0.7), (SIMPLEX,)),
+    Guide("PowerSpherical", plain(G.PowerSpherical), (dist.constraints.sphere,)),
+    Guide("Bernoulli, score", plain(G.Bernoulli), (constraints.boolean,)),
+    Guide(
+        "Bernoulli, baseline",
+        lambda cells, support, hidden: G.Bernoulli(
+            network(G.Bernoulli, cells, hidden), baseline=pv.networks.MLP(cells, (8,), 1)
+        ),
+        (constraints.boolean,),
+    ),
+    Guide("Bernoulli, enumerated", plain(G.Bernoulli, estimator="enumerate"), (constraints.boolean,), ("states",)),
+    Guide("OneHotCategorical, score", plain(G.OneHotCategorical), (constraints.one_hot,)),
+    Guide(
+        "OneHotCategorical, enumerated",
+        plain(G.OneHotCategorical, estimator="enumerate"),
+        (constraints.one_hot,),
+        ("states",),
+    ),
+)
+PAIRS = [pytest.param(p, g, id=f"{p}-{g}") for p in PRIORS for g in GUIDES if p.support in g.supports]
+
+
+def simulate(prior: Prior) -> tuple[Tensor, Tensor | None]:
+    """x (n, cells), and the covariate of a conditional prior."""
+    torch.manual_seed(1)
+    c = torch.randn(N, 1)
+    fn = prior.truth(c)
+    z = fn.sample() if fn.batch_shape else fn.sample((N,))
+    return z + prior.noise * torch.randn(N, prior.cells), c if prior.context else None
+
+
+def grid(prior: Prior, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Points z (points, n or 1, cells) and the logarithms of their weights, with which a sum is an integral."""
+    if prior.support in (REAL, POSITIVE):
+        step = torch.arange(-6, 6.05, 0.1, dtype=torch.float64)
+        t = torch.cartesian_prod(step, step).unsqueeze(1)
+        z = x + prior.noise * t
+        inside = z.gt(0).all(-1) if prior.support is POSITIVE else torch.ones(z.shape[:-1], dtype=torch.bool)
+        return torch.where(inside.unsqueeze(-1), z, 1.0), torch.where(
+            inside, 2 * math.log(0.1 * prior.noise), -math.inf
+        )
+    if prior.support in (UNIT, SIMPLEX):
+        step = torch.arange(-30, 30.05, 0.2, dtype=torch.float64)
+        u = torch.cartesian_prod(step, step).unsqueeze(1)
+        onto = biject_to(prior.support)
+        z = onto(u)
+        jacobian = onto.log_abs_det_jacobian(u, z)
+        return z, (jacobian.sum(-1) if jacobian.dim() == 3 else jacobian) + 2 * math.log(0.2)
+    if prior.support is constraints.boolean:
+        z = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 2).unsqueeze(1)
+    elif prior.support is constraints.one_hot:
+        z = torch.eye(3, dtype=torch.float64).unsqueeze(1)
+    else:  # the sphere, by the lattice of Fibonacci
+        points = 40_000
+        k = torch.arange(points, dtype=torch.float64) + 0.5
+        height, angle = 1 - 2 * k / points, math.pi * (1 + math.sqrt(5)) * k
+        radius = (1 - height**2).sqrt()
+        z = torch.stack([radius * angle.cos(), radius * angle.sin(), height], -1).unsqueeze(1)
+        return z, torch.full((points, 1), math.log(4 * math.pi / points), dtype=torch.float64)
+    return z, torch.zeros(len(z), 1, dtype=torch.float64)
+
+
+def evidence(vae: pv.VAE, prior: Prior, x: Tensor, context: Tensor | None) -> Tensor:
+    """log p(x) (n,) by quadrature."""
+    z, log_weights = grid(prior, x)
+    p = vae._p(context)
+    likelihood = dist.Normal(z, prior.noise).to_event(1)
+    with torch.no_grad():
+        log_p = p.log_prob(z.expand(-1, len(x), -1) if context is not None else z)
+        return torch.logsumexp(log_p + log_weights + likelihood.log_prob(x), 0)
+
+
+def trained(prior: Prior, guide: Guide) -> tuple[pv.VAE, Any, Tensor, Tensor | None]:
+    """The pair after training on draws from the prior; as it is, where there is nothing to train."""
+    x, context = simulate(prior)
+    torch.manual_seed(2)
+    vae = pv.VAE(
+        prior.make(),
+        pv.likelihoods.Normal(nn.Identity(), prior.noise),
+        guide.make(prior.cells, prior.support, () if prior.normal else (16,)),
+    )
+    settings: dict[str, Any] = {
+        "epochs": guide.steps,
+        "batch_size": N,
+        "lr": guide.lr,
+        "clip_norm": 10.0,
+        "progress": False,
+    }
+    if not getattr(prior.support, "is_discrete", False):
+        settings["loss"] = Trace_ELBO(num_particles=4, vectorize_particles=True, max_plate_nesting=1)
+    return vae, pv.fit(vae, x, context=context, **settings) if list(vae.parameters()) else vae, x, context
+
+
+@pytest.mark.parametrize(("prior", "guide"), PAIRS)
+def test_pair(prior: Prior, guide: Guide) -> None:
+    vae, fit, x, context = trained(prior, guide)
+    tree = pv.posterior(fit, x, context=context, draws=DRAWS, predictive=0)
+    assert np.isfinite(tree["sample_stats"]["log_weight"].values).all()
+    terms = pv.diagnostics.elbo_terms(tree).isel(chain=0)
+    elbo, mcse = (torch.from_numpy(terms[name].values).double() for name in ("elbo", "elbo_mcse"))
+
+    some = slice(0, CHECKED)
+    exact = evidence(vae.double(), prior, x[some].double(), None if context is None else context[some].double())
+    gap, error = (exact - elbo[some]).mean().item(), mcse[some].square().sum().sqrt().item() / CHECKED
+    assert gap > -4 * error - 1e-3, f"above the evidence by {-gap:.4f} ± {error:.4f}"
+    if prior.normal in guide.normal or "states" in guide.normal:
+        assert gap < 2e-3 + 4 * error, f"{gap:.4f} ± {error:.4f} below the evidence"
+    if prior.normal is None:
+        best_normal = dist.Normal(x.mean(0), x.std(0)).to_event(1).log_prob(x).double()
+        gain, error = elbo - best_normal, (elbo - best_normal).std().item() / math.sqrt(N)
+        assert gain.mean() > 4 * error, f"{gain.mean():.3f} ± {error:.3f} over the best Normal"
