@@ -11,7 +11,7 @@ from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
 
-__all__ = ["by_element", "check_reach", "describe"]
+__all__ = ["by_element", "check_reach", "describe", "mismatch"]
 
 
 def check_reach(name: str, prior: Any, q: Any, draws: int = 64) -> None:
@@ -26,10 +26,16 @@ def check_reach(name: str, prior: Any, q: Any, draws: int = 64) -> None:
         except NotImplementedError:
             continue
         if not bool(torch.as_tensor(there.support.check(values)).all()):
-            raise ValueError(
-                f"site {name!r}: the model's latent has support {describe(prior.support)}, the guide's distribution "
-                f"{describe(q.support)}, and {says}. {_guide_on(prior)}"
-            )
+            raise ValueError(mismatch(name, prior, q.support, says))
+
+
+def mismatch(name: str, prior: Any, q_support: Any, says: str) -> str:
+    """What is wrong between the supports of a latent and of its guide, and which guide would do."""
+    theirs = "another" if q_support is None else describe(q_support)
+    return (
+        f"site {name!r}: the model's latent has support {describe(prior.support)}, the guide's distribution {theirs}, "
+        f"and {says}. {_guide_on(prior)}"
+    )
 
 
 def _guide_on(prior: Any) -> str:
@@ -43,7 +49,7 @@ def _guide_on(prior: Any) -> str:
         return "Use a guide that is discrete too, or sum the site out (infer={'enumerate': 'parallel'})"
     if isinstance(support, type(dist.constraints.sphere)):
         return "Use guides.PowerSpherical"
-    if support is constraints.real or isinstance(support, type(constraints.real)):
+    if describe(support) == "real":
         return "Use a guide on the reals, such as guides.Normal without support="
     return (
         f"Use a guide on {describe(support)}: guides.Normal(…, support={_spelt(support)}), or a Normal pushed through "
@@ -66,9 +72,9 @@ def _spelt(support: Any) -> str:
 
 def describe(support: Any) -> str:
     """A support in words: IndependentConstraint(Real(), 1) is 'real'."""
-    if isinstance(support, constraints.MixtureSameFamilyConstraint):
-        support = support.base_constraint
     support = by_element(support)
+    if isinstance(support, constraints.MixtureSameFamilyConstraint):
+        support = by_element(support.base_constraint)
     name = type(support).__name__.strip("_")
     bounds = [
         f"{value.max().item() if isinstance(value, Tensor) else value:g}"

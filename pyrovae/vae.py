@@ -18,7 +18,7 @@ from pyrovae._modes import evaluating
 from pyrovae._modules import modules_of
 from pyrovae._parts import call_part, expect_shapes, refuse_uncallable, shape_message
 from pyrovae._rng import preserved
-from pyrovae._support import check_reach
+from pyrovae._support import check_reach, describe, mismatch
 from pyrovae.program import Batch, Program
 
 __all__ = ["VAE"]
@@ -222,6 +222,7 @@ class VAE(Program):
         prior = call_part("prior", self._p, "", context=context)
         if prior.batch_shape not in ((), (n,)):
             raise ValueError(shape_message("prior", prior, f"() or ({n},)", None))
+        self._check_declared(prior)
         q = call_part("guide", self._q, "data", x, context=context, mask=mask, index=batch.index)
         expect_shapes("guide", q, (n,), tuple(prior.event_shape), "the prior's event shape")
         likelihood = call_part("likelihood", self._likelihood, "latents", q.sample(), context=context)
@@ -243,9 +244,20 @@ class VAE(Program):
             except NotImplementedError:  # a family that cannot be drawn from: the data will tell
                 return
             mask = torch.ones_like(x, dtype=torch.bool) if self.takes_mask else None
+            self._check_declared(prior)
             q = call_part("guide", self._q, "data, drawn from the likelihood,", x, mask=mask)
             expect_shapes("guide", q, (2,), tuple(prior.event_shape), "the prior's event shape")
             check_reach("z", prior, q)
+
+    def _check_declared(self, prior: dist.TorchDistribution) -> None:
+        """A guide that climbs log p(x, z) would leave the prior's support before it could be compared with it."""
+        support = getattr(self._three[2], "support", None)
+        if (
+            support is not None
+            and "joint" in self._guide.takes
+            and "real" == describe(support) != describe(prior.support)
+        ):
+            raise ValueError(mismatch("z", prior, support, "it looks for z outside of it"))
 
     def _p(self, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(z), told what it takes."""
@@ -258,10 +270,14 @@ class VAE(Program):
         """q(z|x), told what it takes."""
 
         def joint(z: Tensor) -> Tensor:
+            prior = self._p(context)
+            if not (self.training or bool(torch.as_tensor(prior.support.check(z)).all())):
+                support = getattr(self._three[2], "support", None)
+                raise ValueError(mismatch("z", prior, support, "it looks for z outside of it"))
             likelihood, value = self._likelihood(z, context=context), x
             if mask is not None:
                 likelihood, value = masked(likelihood, x, mask)
-            log_p: Tensor = self._p(context).log_prob(z) + likelihood.log_prob(value)
+            log_p: Tensor = prior.log_prob(z) + likelihood.log_prob(value)
             return log_p
 
         q: dist.TorchDistribution = self._guide(x, context=context, mask=mask, index=index, joint=joint)

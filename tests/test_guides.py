@@ -658,7 +658,7 @@ NETWORK = nn.Identity()
             r"K \(2 m \+ 1\) outputs .*K = 2 components .*got 8",
         ),
         (lambda: guides.Mixture(NETWORK, components=0), ValueError, "components: expected a whole number"),
-        (lambda: guides.PowerSpherical(NETWORK)(torch.zeros(5, 2)), ValueError, r"m \+ 1 outputs .*got 2"),
+        (lambda: guides.PowerSpherical(NETWORK)(torch.zeros(5, 1)), ValueError, r"m outputs .*got 1"),
         (lambda: guides.Flow(NETWORK, lambda c: c), TypeError, "expected a flow, such as zuko.flows.NSF"),
         (
             lambda: guides.Flow(NETWORK, guides.inverse_autoregressive(3, 4))(torch.zeros(5, 12)),

@@ -48,8 +48,8 @@ class Flow(NetworkGuide):
     TypeError
         If ``flow`` is no module, or ``support`` no constraint.
     ValueError
-        If the flow was built for another number of features than the network has outputs left for it, or ``support`` is discrete
-        or cannot be reached from the reals.
+        If the flow was built for another number of features than the network has outputs left for it, or ``support`` is
+        discrete or cannot be reached from the reals.
 
     Examples
     --------

@@ -105,6 +105,12 @@ class Laplace(Part):
             if still:
                 break
         _, vectors, values = self._curvature(joint, z)
+        if not self.training and not bool(values.isfinite().all()):
+            lost = int((~values.isfinite()).any(-1).sum())
+            raise ValueError(
+                f"guides.Laplace: log p(x, z) has no mode with a curvature for {lost} of {len(z)} data, as where the "
+                "prior's density is unbounded: use another guide, or a smooth prior"
+            )
         factor = torch.linalg.cholesky((vectors / values.unsqueeze(-2)) @ vectors.mT)
         return dist.MultivariateNormal(start + (z - start).detach(), scale_tril=factor)
 
@@ -121,8 +127,10 @@ class Laplace(Part):
             else:  # linear in z
                 rows = [torch.zeros_like(z)] * self.latents
         hessian = torch.stack(rows, -2)
-        values, vectors = torch.linalg.eigh(-(hessian + hessian.mT) / 2)
-        return gradient.detach(), vectors, values.abs().clamp_min(self.floor)
+        finite = hessian.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+        values, vectors = torch.linalg.eigh(torch.where(finite, -(hessian + hessian.mT) / 2, 0.0))
+        values = torch.where(finite.squeeze(-1), values.abs().clamp_min(self.floor), torch.inf)
+        return gradient.detach().nan_to_num(0.0), vectors, values
 
     def details(self) -> str:
         """The number of latents and of steps."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import pyro.distributions as dist
+import torch
 from pyro.distributions import constraints
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from pyrovae import distributions
 from pyrovae.guides._guide import NetworkGuide
@@ -23,7 +23,8 @@ class PowerSpherical(NetworkGuide):
     Parameters
     ----------
     network
-        x (n, *event) → (n, m + 1): the direction, of any length, then log κ. `outputs` gives that number.
+        x (n, *event) → (n, m): a vector v in the direction loc = v/|v|, with κ = e^|v| − 1: one that points the wrong
+        way can turn round through the uniform distribution at v = 0.
 
     Shapes
     ------
@@ -32,7 +33,7 @@ class PowerSpherical(NetworkGuide):
     Raises
     ------
     ValueError
-        If the network has fewer than 3 outputs.
+        If the network has fewer than 2 outputs.
 
     Examples
     --------
@@ -51,13 +52,16 @@ class PowerSpherical(NetworkGuide):
     @staticmethod
     def outputs(latents: int) -> int:
         """How many outputs the network needs for a sphere in so many dimensions."""
-        return latents + 1
+        return latents
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
         """q with these raw parameters (n, m + 1)."""
-        if raw.shape[-1] < 3:
+        if raw.shape[-1] < 2:
             raise ValueError(
-                "guides.PowerSpherical: expected a network with m + 1 outputs for the sphere in m ≥ 2 dimensions "
-                f"(PowerSpherical.outputs(m)), got {raw.shape[-1]}"
+                "guides.PowerSpherical: expected a network with m outputs for the sphere in m ≥ 2 dimensions, got "
+                f"{raw.shape[-1]}"
             )
-        return distributions.PowerSpherical(normalize(raw[..., :-1], dim=-1), raw[..., -1].exp())
+        length = raw.norm(dim=-1, keepdim=True)
+        axis = torch.eye(raw.shape[-1], dtype=raw.dtype, device=raw.device)[0]  # where v = 0, any will do
+        loc = torch.where(length > 0, raw / length.clamp_min(torch.finfo(raw.dtype).tiny), axis)
+        return distributions.PowerSpherical(loc, length.squeeze(-1).expm1())

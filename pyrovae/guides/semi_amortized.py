@@ -27,7 +27,8 @@ class SemiAmortized(Part):
     guide
         An amortised guide of this package with pathwise draws.
     steps, lr, draws
-        How many steps, of what rate, with how many draws each.
+        How many steps, of what rate, with how many draws each. A step of Adam moves every number by about the rate:
+        it should be well below the posterior's standard deviations.
     optimizer
         ``"ascent"``, raw + lr · gradient, a gradient longer than 5 shortened to 5; or ``"adam"``, whose steps do not
         depend on the scale of the ELBO.
@@ -61,8 +62,8 @@ class SemiAmortized(Part):
         guide: NetworkGuide,
         *,
         steps: int = 5,
-        lr: float = 0.05,
-        draws: int = 1,
+        lr: float = 0.01,
+        draws: int = 4,
         optimizer: str = "adam",
         through: bool = True,
     ) -> None:

@@ -52,7 +52,8 @@ def _mixture(part: Any, inputs: Any, value: np.ndarray) -> np.ndarray:
 
 def _power_spherical(part: Any, inputs: Any, value: np.ndarray) -> np.ndarray:
     out = network_output(part, inputs)
-    loc, k = out[:, :-1] / np.linalg.norm(out[:, :-1], axis=-1, keepdims=True), np.exp(out[:, -1])
+    length = np.linalg.norm(out, axis=-1)
+    loc, k = out / length[:, None], np.expm1(length)
     b = (LATENTS - 1) / 2
     normaliser = (2 * b + k) * np.log(2) + b * np.log(np.pi) + special.gammaln(b + k) - special.gammaln(2 * b + k)
     return k * np.log1p((loc * value).sum(-1)) - normaliser
