@@ -55,7 +55,8 @@ class Structure:
     """Sites of a program by role; ``auxiliary`` ones are the guide's alone.
 
     ``summed`` are sites that the guide enumerates, ``baselines`` those whose score function has a baseline there.
-    ``full_size`` is the N of a program that subsamples its plate itself, else None.
+    ``nesting`` is how many batch dimensions its plates take; ``full_size`` the N of a program that subsamples its plate
+    itself, else None.
     """
 
     plate: str
@@ -66,6 +67,7 @@ class Structure:
     auxiliary: tuple[str, ...]
     summed: tuple[str, ...]
     baselines: tuple[str, ...]
+    nesting: int
     full_size: int | None
 
 
@@ -171,6 +173,13 @@ def inspect_program(program: Program, batch: Batch) -> Structure:
         auxiliary=tuple(n for n, s in guide.nodes.items() if s["type"] == "sample" and n not in model),
         summed=_marked(guide, "enumerate"),
         baselines=_marked(guide, "baseline"),
+        nesting=max(
+            -f.dim
+            for t in (model, guide)
+            for s in t.nodes.values()
+            for f in s.get("cond_indep_stack", ())
+            if f.vectorized
+        ),
         full_size=full,
     )
 

@@ -130,7 +130,7 @@ def as_elbo(loss: Any) -> ELBO:
 def default_elbo(structure: Structure) -> ELBO:
     """The plainest estimator that does what the program asks for: sum over sites, or use its baselines."""
     if structure.enumerated or structure.summed:
-        return TraceEnum_ELBO()
+        return TraceEnum_ELBO(max_plate_nesting=structure.nesting)
     return TraceGraph_ELBO() if structure.baselines else Trace_ELBO()
 
 
