@@ -301,6 +301,7 @@ def _check_events(program: Program, batch: Batch) -> None:
 
 
 def site_of(site: Any, plate: str) -> Site:
+    """A site of a trace, as it stands to the data plate."""
     fn = site["fn"]
     frames = {frame.name: frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
     others = [d for n, d in frames.items() if n != plate]

@@ -14,6 +14,7 @@ from pyrovae.data._container import Data
 from pyrovae.data._convert import as_data
 from pyrovae.data._files import read
 from pyrovae.data._named import load, names
+from pyrovae.data._one_hot import one_hot
 from pyrovae.data._tables import decode
 
-__all__ = ["Column", "Data", "as_data", "check_columns", "decode", "load", "names", "read"]
+__all__ = ["Column", "Data", "as_data", "check_columns", "decode", "load", "names", "one_hot", "read"]
