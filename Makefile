@@ -33,8 +33,9 @@ docs-test: $(STAMP)  ## run the examples in docstrings, in README.md and in docs
 	$(PYTEST) --doctest-modules pyrovae -q
 	$(PYTEST) tests/test_readme.py -q
 
-bench: $(STAMP)  ## time a training step beside the peers
+bench: $(STAMP)  ## time a training step beside the peers, and each part beside plain torch
 	$(BIN)/python benchmarks/train_step.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/parts.py
 
 clean:  ## remove .venv, runs, builds and caches
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

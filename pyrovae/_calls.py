@@ -50,8 +50,10 @@ class Call:
     def __init__(self, part: Callable[..., Any], own: int) -> None:
         self.part = part
         self.takes = takes(part, own)
-        named = parameters(part).get("context")
+        known = parameters(part)
+        named = known.get("context")
         self._context_by_name = named is not None
+        self.context_name = "context" if named is not None or "context" not in self.takes else [*known][own:][0]
         declared = isinstance(getattr(part, "takes", None), (set, frozenset))
         optional = named is not None and named.default is not named.empty and not declared
         self.needs_context = "context" in self.takes and not optional

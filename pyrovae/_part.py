@@ -23,6 +23,13 @@ class Part(nn.Module):
 
     support: constraints.Constraint | None = None
 
+    @property
+    def _where(self) -> str:
+        """Its name in messages: with its room if it is one of ours."""
+        package, *rooms = type(self).__module__.split(".")
+        room = f"{rooms[0]}." if package == "pyrovae" and rooms else ""
+        return f"{room}{type(self).__name__}"
+
     def hold(
         self,
         name: str,
@@ -37,12 +44,16 @@ class Part(nn.Module):
         Raises
         ------
         TypeError
-            If it is no number and no tensor.
+            If it is no number and no tensor, or ``learned`` no truth value.
         ValueError
             If it is not finite, outside its domain, or does not broadcast to ``shape``.
         """
-        where = f"{type(self).__module__.split('.')[1]}.{type(self).__name__}: {name}"
+        where = f"{self._where}: {name}"
+        if not isinstance(learned, bool):
+            raise TypeError(f"{where}: expected True or False for whether to learn it, got {learned!r}")
         try:
+            if isinstance(value, bool):
+                raise TypeError
             start = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().clone()
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(f"{where}: expected a number or a tensor, got {value!r}") from None
@@ -93,15 +104,28 @@ class NetworkPart(Part):
 
     def __init__(self, network: Callable[..., Tensor], sizes: str) -> None:
         super().__init__()
-        if not callable(network) or isinstance(network, type):
-            kind = type(self).__module__.split(".")[1]
+        distribution = isinstance(network, torch.distributions.Distribution)  # which can be called: it draws
+        if not callable(network) or isinstance(network, type) or distribution:
             raise TypeError(
-                f"{kind}.{type(self).__name__}: expected a network, such as networks.MLP({sizes}), got "
-                f"{getattr(network, '__name__', type(network).__name__)}"
+                f"{self._where}: expected a network, such as networks.MLP({sizes}), got "
+                f"{'the distribution ' * distribution}{getattr(network, '__name__', type(network).__name__)}"
             )
         self.network = network
         self._call = Call(network, own=1)
         self.takes = self._call.takes
+
+    def output(self, x: Tensor, **told: Tensor | None) -> Tensor:
+        """What the network makes of x.
+
+        Raises
+        ------
+        TypeError
+            If it is no tensor.
+        """
+        out = self._call(x, **told)
+        if not isinstance(out, Tensor):
+            raise TypeError(f"{self._where}: expected a network that returns a tensor, got {type(out).__name__}")
+        return out
 
     def details(self) -> str:
         """The network."""

@@ -31,9 +31,15 @@ def call_part(name: str, call: Callable[..., Any], what: str, *args: Any, **keyw
     """What a part returns, or a `ValueError` that names the part if it raises or returns no Pyro distribution."""
     try:
         fn = call(*args, **keywords)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
         given = f", given {what} of shape {tuple(args[0].shape)}," if args else ""
-        raise ValueError(f"the {name}{given} raised {type(error).__name__}: {error}") from error
+        mend = (
+            ". All parts must compute in one type: program.double() or program.float(), and dtype= where a function "
+            "makes tensors"
+            if "dtype" in str(error)
+            else ""
+        )
+        raise ValueError(f"the {name}{given} raised {type(error).__name__}: {error}{mend}") from error
     if not isinstance(fn, dist.torch_distribution.TorchDistributionMixin):
         hint = (
             f": use pyro.distributions.{type(fn).__name__}"

@@ -158,12 +158,26 @@ class Scheduled(nn.Module):
                 raise TypeError(f"{name}: expected a number or a schedule, such as schedules.linear, got {schedule!r}")
             schedule = constant(self._checked(schedule))
         self.schedule = schedule
-        self._checked(getattr(schedule, "end", schedule(0)))
-        self.register_buffer("value", torch.tensor(self._checked(schedule(0))))
+        try:
+            first = schedule(0)
+        except TypeError as error:
+            raise TypeError(
+                f"{name}: expected a function of the epoch, 0, 1, …, and calling it raised {error}"
+            ) from error
+        self._checked(getattr(schedule, "end", first))
+        self.register_buffer("value", torch.tensor(self._checked(first)))
 
     def advance(self, epoch: int) -> None:
         """Take the value of this epoch, counted from 0."""
         self.value.fill_(self._checked(self.schedule(epoch)))
+
+    def check_epochs(self, epochs: int) -> None:
+        """Refuse a schedule with a value that will not do in one of so many epochs, before the first."""
+        for epoch in range(epochs):
+            try:
+                self._checked(self.schedule(epoch))
+            except ValueError as error:
+                raise ValueError(f"{error} in epoch {epoch}, counted from 0") from None
 
     def unfinished(self, epochs: int) -> str | None:
         """What to say of a run of so many epochs if it ends before the schedule does."""

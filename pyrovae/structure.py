@@ -54,7 +54,8 @@ class Site:
 class Structure:
     """Sites of a program by role; ``auxiliary`` ones are the guide's alone.
 
-    ``summed`` are sites that the guide enumerates, ``baselines`` those whose score function has a baseline there.
+    ``summed`` are sites that the guide enumerates, ``scored`` those whose draws have no gradient there, ``baselines``
+    those whose score function has a baseline.
     ``nesting`` is how many batch dimensions its plates take; ``full_size`` the N of a program that subsamples its plate
     itself, else None.
     """
@@ -67,6 +68,7 @@ class Structure:
     auxiliary: tuple[str, ...]
     summed: tuple[str, ...]
     baselines: tuple[str, ...]
+    scored: tuple[str, ...]
     nesting: int
     full_size: int | None
 
@@ -173,6 +175,9 @@ def inspect_program(program: Program, batch: Batch) -> Structure:
         auxiliary=tuple(n for n, s in guide.nodes.items() if s["type"] == "sample" and n not in model),
         summed=_marked(guide, "enumerate"),
         baselines=_marked(guide, "baseline"),
+        scored=tuple(
+            n for n, s in guide.nodes.items() if s["type"] == "sample" and n in latents and not s["fn"].has_rsample
+        ),
         nesting=max(
             -f.dim
             for t in (model, guide)

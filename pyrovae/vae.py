@@ -12,7 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyrovae._calls import Call, parameters
+from pyrovae._calls import TOLD, Call, parameters
 from pyrovae._missing import masked
 from pyrovae._modes import evaluating
 from pyrovae._modules import modules_of
@@ -22,6 +22,12 @@ from pyrovae._support import check_reach, describe, mismatch
 from pyrovae.program import Batch, Program
 
 __all__ = ["VAE"]
+
+TELLS = {
+    "prior": ("context", "guide"),
+    "likelihood": ("context",),
+    "guide": ("context", "mask", "index", "joint"),
+}
 
 
 class VAE(Program):
@@ -91,11 +97,21 @@ class VAE(Program):
         )
         self._three = (prior, likelihood, guide)
         self._name = (0, "")
-        climbing = self._guide.takes & {"joint", "index"}
+        for role, part in parts.items():
+            known = parameters(part)
+            alien = [n for n in TOLD if n in known and n not in TELLS[role] and known[n].default is known[n].empty]
+            if alien:
+                raise TypeError(
+                    f"VAE: the {role} requires {' and '.join(alien)}, and is told of {', '.join(TELLS[role])} alone: "
+                    "give it a default, or bind it with functools.partial"
+                )
+        _check_columns(self.columns, guide)
+        climbing = self._guide.takes & ({"joint", "index"} | ({"context"} if self._guide.needs_context else set()))
         if "guide" in self._prior.takes and climbing:
             raise ValueError(
                 f"the prior {type(prior).__name__} is made of the guide, and the guide {type(guide).__name__} needs "
-                f"the {' and the '.join(sorted(climbing))} of each datum: use an amortised guide, or another prior"
+                f"the {' and the '.join(sorted(climbing))} of each datum: use "
+                f"{'an amortised guide' if climbing - {'context'} else 'a guide without a context'}, or another prior"
             )
         if not any(call.needs_context for call in self._calls().values()):
             self._check_fit()
@@ -156,7 +172,14 @@ class VAE(Program):
         for part in self._three:
             adapt = getattr(part, "adapt", None)
             if callable(adapt):
-                adapt(*(x, context)[: len(parameters(adapt))])
+                known = parameters(adapt)
+                required = [n for n, p in known.items() if p.default is p.empty and "VAR" not in p.kind.name]
+                if len(required) > 2:
+                    raise TypeError(
+                        f"{type(part).__name__}.adapt requires the arguments ({', '.join(required)}), and is given the "
+                        "training data x and their context: give the others defaults"
+                    )
+                adapt(*(x, context)[: len(known)])
 
     def dimension_kl(self, batch: Batch) -> Tensor | None:
         """As `Program.dimension_kl`, for priors with independent latents; of the marginals of a multivariate Normal."""
@@ -216,6 +239,11 @@ class VAE(Program):
             raise ValueError(
                 f"the {' and the '.join(needing)} of the VAE take{'s' if len(needing) == 1 else ''} a context and none "
                 "was given: pass context= with the data (for validation data, pv.data.as_data(x, context=c))"
+                + "".join(
+                    f". What the {name} requires beside its own argument, here {call.context_name!r}, is the context"
+                    for name, call in self._calls().items()
+                    if call.needs_context and call.context_name != "context"
+                )
             )
         n = len(batch)
         x, mask = self._observed(batch.x)
@@ -229,10 +257,16 @@ class VAE(Program):
         expect_shapes("likelihood", likelihood, (n,), tuple(x.shape[1:]), "the shape of one datum")
         if mask is not None:
             masked(likelihood, x, mask)
+        infer = getattr(self._three[2], "infer", None)
+        if callable(infer) and not isinstance(told := infer(x, context, mask), dict):
+            raise TypeError(
+                "the guide's infer(x, context, mask) must return the infer of a sample statement, a dict such as "
+                f"{{'enumerate': 'parallel'}}, and returned {told!r}"
+            )
 
     def _check_fit(self) -> None:
         """Compare the parts with each other before there are data: x is drawn from the model."""
-        with preserved(), torch.no_grad(), evaluating(self):
+        with preserved(), torch.no_grad(), evaluating(self), pyro.validation_enabled(True):
             prior = call_part("prior", self._p, "")
             if prior.batch_shape != ():
                 raise ValueError(shape_message("prior", prior, "()", None))
@@ -274,7 +308,17 @@ class VAE(Program):
             if not (self.training or bool(torch.as_tensor(prior.support.check(z)).all())):
                 support = getattr(self._three[2], "support", None)
                 raise ValueError(mismatch("z", prior, support, "it looks for z outside of it"))
+            if tuple(z.shape[z.dim() - prior.event_dim :]) != tuple(prior.event_shape):
+                raise ValueError(
+                    f"the guide has latents of shape {tuple(z.shape[z.dim() - prior.event_dim :])}, the prior "
+                    f"of {tuple(prior.event_shape)}: change the sizes so that they agree"
+                )
             likelihood, value = self._likelihood(z, context=context), x
+            if tuple(likelihood.event_shape) != tuple(x.shape[1:]):
+                raise ValueError(
+                    f"the likelihood makes data of shape {tuple(likelihood.event_shape)}, and a datum has shape "
+                    f"{tuple(x.shape[1:])}: change the sizes of the networks, or check the data"
+                )
             if mask is not None:
                 likelihood, value = masked(likelihood, x, mask)
             log_p: Tensor = prior.log_prob(z) + likelihood.log_prob(value)
@@ -313,3 +357,19 @@ class VAE(Program):
             text = repr(part) if isinstance(part, nn.Module) else getattr(part, "__name__", type(part).__name__)
             lines.append(f"    {name}={text},".replace("\n", "\n    "))
         return "VAE(\n" + "\n".join(lines) + "\n)"
+
+
+def _check_columns(own: Any, guide: Any) -> None:
+    """A network that reads a table must know its columns in the likelihood's order: it would take codes for others."""
+    if own is None:
+        return
+    for _, module in modules_of(guide):
+        for part in module.modules():
+            theirs = getattr(part, "columns", None)
+            if isinstance(theirs, tuple) and theirs != tuple(own):
+                ours, read = (", ".join(repr(getattr(c, "name", c)) for c in columns) for columns in (own, theirs))
+                same = " (of other kinds or levels)" if ours == read else ""
+                raise ValueError(
+                    f"the likelihood was built for the columns {ours}, the guide's {type(part).__name__} for {read}"
+                    f"{same}: build both with the same columns, train.columns"
+                )

@@ -723,7 +723,7 @@ def test_what_cannot_be_a_guide_is_refused(make, error, says):
         (guides.LowRankMultivariateNormal(networks.MLP(2, (), 8), rank=2), "rank=2; support: real)"),
         (guides.Mixture(networks.MLP(2, (), 10), components=2), "components=2; support: real)"),
         (guides.Table(5, 2, guides.MultivariateNormal), "Table(5 rows of 5, MultivariateNormal, steps=200, lr=0.1; "),
-        (guides.SemiAmortized(guides.Normal(NETWORK)), "; support: real), steps=5, adam, lr=0.05; support: real)"),
+        (guides.SemiAmortized(guides.Normal(NETWORK)), "; support: real), steps=5, adam, lr=0.01; support: real)"),
         (guides.Laplace(2), "Laplace(2, steps=20; support: real)"),
         (guides.Bernoulli(NETWORK), "Bernoulli(Identity(), score; support: boolean)"),
     ],

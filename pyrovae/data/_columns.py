@@ -106,13 +106,19 @@ def columns_of(columns: Any) -> tuple[Column, ...]:
     if not isinstance(columns, Sequence) or not columns or not all(isinstance(c, Column) for c in columns):
         raise TypeError(
             "columns: expected those of a table (pv.data.as_data(frame).columns), or a mapping of names to kinds such "
-            f'as {{"age": "real", "stage": ("ordinal", 4)}}, got {"none" if columns is None else repr(columns)}'
+            f'as {{"age": "real", "stage": ("ordinal", 4)}}, got {_came(columns)}'
         )
     names = [column.name for column in columns]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"columns: the name {repeated[0]!r} appears twice: rename one of the columns")
     return tuple(columns)
+
+
+def _came(columns: Any) -> str:
+    if columns is None or isinstance(columns, (str, Sequence)):
+        return "none" if columns is None else repr(columns)
+    return f"a {type(columns).__name__}"
 
 
 def check_columns(own: tuple[Column, ...] | None, data: Any) -> None:

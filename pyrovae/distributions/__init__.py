@@ -1,6 +1,7 @@
 """Distributions that Pyro lacks. They are Pyro distributions, for parts of ours and of your own."""
 
 from pyrovae.distributions import _kl  # noqa: F401  registers the closed forms
+from pyrovae.distributions.binomial import Binomial
 from pyrovae.distributions.bits import Bits
 from pyrovae.distributions.categorical import Categorical
 from pyrovae.distributions.columns import Columns
@@ -11,12 +12,16 @@ from pyrovae.distributions.horseshoe import Horseshoe
 from pyrovae.distributions.multinomial import DirichletMultinomial, Multinomial
 from pyrovae.distributions.negative_binomial import NegativeBinomial
 from pyrovae.distributions.open_support import Beta, Gamma
+from pyrovae.distributions.poisson import Poisson
 from pyrovae.distributions.power_spherical import PowerSpherical
+from pyrovae.distributions.relaxed_bernoulli import RelaxedBernoulli
 from pyrovae.distributions.relaxed_one_hot_categorical import RelaxedOneHotCategorical
+from pyrovae.distributions.student_t import StudentT
 from pyrovae.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
     "Beta",
+    "Binomial",
     "Bits",
     "Categorical",
     "Columns",
@@ -28,7 +33,10 @@ __all__ = [
     "Horseshoe",
     "Multinomial",
     "NegativeBinomial",
+    "Poisson",
     "PowerSpherical",
+    "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "StudentT",
     "ZeroInflated",
 ]

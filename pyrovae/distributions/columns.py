@@ -8,6 +8,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -87,16 +88,23 @@ class Columns(dist.TorchDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.groups, self.mask_ = tuple(groups), mask
-        members = torch.cat([index for index, _, _ in self.groups])
-        self._order = members.argsort()
-        self.names = tuple(map(str, range(len(members)))) if names is None else tuple(names)
-        if validate_args and members.sort().values.tolist() != list(range(len(self.names))):
+        count = sum(len(index) for index, _, _ in self.groups)
+        self.names = tuple(map(str, range(count))) if names is None else tuple(names)
+        if validate_args and self._members.sort().values.tolist() != list(range(len(self.names))):
             raise ValueError(
                 f"distributions.Columns: expected groups that hold each of {len(self.names)} columns once, got "
-                f"{members.tolist()}"
+                f"{self._members.tolist()}"
             )
-        batch = torch.broadcast_shapes(*(fn.batch_shape[:-1] for _, fn, _ in self.groups))
-        super().__init__(batch, torch.Size([len(members)]), validate_args=validate_args)
+        batch = torch.Size(broadcast_shape(*(fn.batch_shape[:-1] for _, fn, _ in self.groups)))
+        super().__init__(batch, torch.Size([count]), validate_args=validate_args)
+
+    @property
+    def _members(self) -> Tensor:
+        return torch.cat([index for index, _, _ in self.groups])
+
+    @property
+    def _order(self) -> Tensor:
+        return self._members.argsort()
 
     @property
     def has_rsample(self) -> bool:
@@ -145,12 +153,12 @@ class Columns(dist.TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """The expected value of each cell; NaN where that is none, of categories."""
-        return self._gather([fn.mean for _, fn, _ in self.groups]).expand(self._extended_shape())
+        return self._gather([_moment(fn, "mean") for _, fn, _ in self.groups]).expand(self._extended_shape())
 
     @property
     def variance(self) -> Tensor:
         """The variance of each cell; NaN where that is none, of categories."""
-        return self._gather([fn.variance for _, fn, _ in self.groups]).expand(self._extended_shape())
+        return self._gather([_moment(fn, "variance") for _, fn, _ in self.groups]).expand(self._extended_shape())
 
     def marginal(self, mask: Tensor) -> Columns:
         """The distribution of the observed cells: the others, which may hold any number, count nothing."""
@@ -164,7 +172,7 @@ class Columns(dist.TorchDistribution):
 
     def _like(self, groups: tuple[Any, ...], mask: Tensor | None, batch: torch.Size) -> Columns:
         new = Columns.__new__(Columns)
-        new.groups, new.mask_, new.names, new._order = groups, mask, self.names, self._order
+        new.groups, new.mask_, new.names = groups, mask, self.names
         dist.TorchDistribution.__init__(new, batch, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -179,3 +187,12 @@ class Columns(dist.TorchDistribution):
         lead = torch.broadcast_shapes(*(p.shape[:-1] for p in parts))
         dtype = next((p.dtype for p in parts if p.is_floating_point()), torch.get_default_dtype())
         return torch.cat([p.expand(*lead, p.shape[-1]).to(dtype) for p in parts], -1).index_select(-1, self._order)
+
+
+def _moment(fn: dist.TorchDistribution, name: str) -> Tensor:
+    """NaN of a family that has none."""
+    try:
+        moment: Tensor = getattr(fn, name)
+    except NotImplementedError:
+        return torch.full(fn.batch_shape, torch.nan, device=fn.logits.device)
+    return moment

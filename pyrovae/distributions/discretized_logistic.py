@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
 from pyrovae._numbers import at_least
+from pyrovae.distributions._once import once
 
 __all__ = ["DiscretizedLogistic", "log_sigmoid_difference"]
 
@@ -67,8 +68,9 @@ class DiscretizedLogistic(dist.TorchDistribution):
         """Log probability."""
         if self._validate_args:
             self._validate_sample(value)
-        low, high = (value - 0.5 - self.loc) / self.scale, (value + 0.5 - self.loc) / self.scale
-        inner = log_sigmoid_difference(low, high, 1 / self.scale)
+        scale = once(self.scale)
+        low, high = (value - 0.5 - self.loc) / scale, (value + 0.5 - self.loc) / scale
+        inner = log_sigmoid_difference(low, high, 1 / scale)
         return torch.where(value <= 0, logsigmoid(high), torch.where(value >= self.levels - 1, logsigmoid(-low), inner))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -89,11 +91,13 @@ class DiscretizedLogistic(dist.TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """Σ_k (2k − 1) P(x ≥ k) − mean²."""
-        total = torch.zeros_like(self.loc)
+        """E(x − c)² − (mean − c)², c the level next to the mean, by sums of P(x ≥ k) above it and P(x < k) below."""
+        mean, total = self.mean, torch.zeros_like(self.loc)
+        c = mean.round()
         for k in range(1, self.levels):
-            total = total + (2 * k - 1) * torch.sigmoid((self.loc - (k - 0.5)) / self.scale)
-        return total - self.mean.square()
+            up = (self.loc - (k - 0.5)) / self.scale
+            total = total + torch.where(k > c, (2 * (k - c) - 1) * up.sigmoid(), (2 * (c - k) + 1) * (-up).sigmoid())
+        return total - (mean - c).square()
 
 
 def log_sigmoid_difference(low: Tensor, high: Tensor, width: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from pyrovae._support import by_element
 __all__ = ["FlowDistribution", "zuko"]
 
 _validation = torch.distributions.Distribution._validate_args
-import zuko  # noqa: E402, F401  turns the validation of every distribution off, for all who import it later as well
+import zuko  # noqa: E402  turns the validation of every distribution off, for all who import it later as well
 
 torch.distributions.Distribution.set_default_validate_args(_validation)
 

@@ -138,7 +138,7 @@ class Multinomial(_Shares):
         if self._validate_args:
             self._validate_sample(value)
         x, log_p = value.double(), self._cells.double().log_softmax(-1)
-        terms = torch.where(x == 0, 0.0, x * torch.where(x == 0, 0.0, log_p)) - torch.lgamma(x + 1)
+        terms = torch.where(x == 0, 0.0, x * log_p) - torch.lgamma(x + 1)
         return (torch.lgamma(self.total_count.double() + 1) + terms.sum(-1)).to(self._cells.dtype)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:

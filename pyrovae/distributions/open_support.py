@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 from torch.distributions import constraints
+
+from pyrovae.distributions._once import once
 
 __all__ = ["Beta", "Gamma", "open_unit_interval"]
 
@@ -36,12 +39,19 @@ class Beta(dist.Beta):
 
     Examples
     --------
-    >>> import torch
     >>> bool(Beta(2.0, 3.0).support.check(torch.tensor(0.0)))
     False
     """
 
     support = open_unit_interval
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density."""
+        if self._validate_args:
+            self._validate_sample(value)
+        a, b = once(self.concentration1), once(self.concentration0)
+        normaliser = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        return (a - 1) * value.log() + (b - 1) * torch.log1p(-value) - normaliser.expand(self.batch_shape)
 
 
 class Gamma(dist.Gamma):
@@ -54,9 +64,16 @@ class Gamma(dist.Gamma):
 
     Examples
     --------
-    >>> import torch
     >>> bool(Gamma(2.0, 3.0).support.check(torch.tensor(0.0)))
     False
     """
 
     support = constraints.positive
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density."""
+        if self._validate_args:
+            self._validate_sample(value)
+        a, rate = once(self.concentration), once(self.rate)
+        normaliser = torch.lgamma(a) - a * rate.log()
+        return (a - 1) * value.log() - self.rate * value - normaliser

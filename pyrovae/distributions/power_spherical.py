@@ -83,8 +83,9 @@ class PowerSpherical(dist.TorchDistribution):
         """Log density with respect to the sphere's surface."""
         if self._validate_args:
             self._validate_sample(value)
-        height = 1 + (self.loc * value).sum(-1)
-        return self.concentration * height.clamp(min=torch.finfo(height.dtype).eps).log() - self._log_normaliser()
+        below = (self.loc - value).square().sum(-1) / 4  # (1 − locᵀx)/2, of which nothing is rounded away next to loc
+        below = below.clamp(max=1 - torch.finfo(below.dtype).eps / 2)
+        return self.concentration * torch.log1p(-below) - self._log_normaliser()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Reparameterised draws, whose gradients pass through the Beta's."""
@@ -106,18 +107,17 @@ class PowerSpherical(dist.TorchDistribution):
     def entropy(self) -> Tensor:
         """−E log p(x) in nats."""
         alpha, beta = (t.double() for t in self._alpha_beta())
-        log_height = math.log(2) + torch.digamma(alpha) - torch.digamma(alpha + beta)
-        return self._log_normaliser() - self.concentration * log_height.to(self.loc.dtype)
+        log_height = torch.digamma(alpha) - torch.digamma(alpha + beta)
+        return self._log_normaliser() - (self.concentration.double() * log_height).to(self.loc.dtype)
 
     def _alpha_beta(self) -> tuple[Tensor, Tensor]:
         beta = self.concentration.new_tensor((self.event_shape[0] - 1) / 2)
         return beta + self.concentration, beta
 
     def _log_normaliser(self) -> Tensor:
-        """In double precision: of two large log Γ their difference is left."""
+        """Of ((1 + locᵀx)/2)^concentration; in double precision, as of two large log Γ their difference is left."""
         alpha, beta = (t.double() for t in self._alpha_beta())
-        total = alpha + beta
-        log = total * math.log(2) + beta * math.log(math.pi) + torch.lgamma(alpha) - torch.lgamma(total)
+        log = beta * math.log(4 * math.pi) + torch.lgamma(alpha) - torch.lgamma(alpha + beta)
         return log.to(self.loc.dtype)
 
 

@@ -9,7 +9,9 @@ import torch
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import softplus
+
+from pyrovae.distributions._once import once
 
 __all__ = ["ZeroInflated"]
 
@@ -72,8 +74,8 @@ class ZeroInflated(dist.TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         log_p = self.base_dist.log_prob(value)
-        zero = logsigmoid(self.gate_logits) + softplus(log_p - self.gate_logits)
-        return torch.where(value == 0, zero, log_p + logsigmoid(-self.gate_logits))
+        gate = once(self.gate_logits)
+        return torch.where(value == 0, gate + softplus(log_p - gate), log_p) - softplus(gate)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws."""

@@ -40,8 +40,8 @@ def impute(
     """Draws of the missing cells (NaN) given those observed, p(x_mis|x_obs) = ∫ p(x_mis|z) p(z|x_obs) dz.
 
     The latents are drawn from the guide and, with ``resample``, drawn again from ten times as many with their
-    importance weights p(x_obs, z) / q(z|x_obs) (sampling importance resampling; Mattei & Frellsen 2019, 1812.02633,
-    section 3.3). That corrects a guide that is somewhat off, not one whose weights rest on few draws: see ``ess``.
+    importance weights p(x_obs, z) / q(z|x_obs) (sampling importance resampling; Mattei & Frellsen 2019, 1812.02633).
+    That corrects a guide that is somewhat off, not one whose weights rest on few draws: see ``ess``.
 
     Parameters
     ----------
@@ -72,6 +72,8 @@ def impute(
 
     Raises
     ------
+    TypeError
+        If ``resample`` is no truth value.
     ValueError
         If no cell is missing, or the data do not suit the program.
     NotImplementedError
@@ -89,6 +91,8 @@ def impute(
     ({'chain': 1, 'draw': 10, 'cell': 2}, array([1, 4]))
     """
     at_least("draws", draws, 2)
+    if not isinstance(resample, bool):
+        raise TypeError(f"resample: expected True or False, whether to weight the draws, got {resample!r}")
     chains, batches, plan, rows = prepare_draws(fit, data, context)
     missing = torch.isnan(batches.x)
     holes = missing.flatten(1).any(1).nonzero().squeeze(1)

@@ -49,6 +49,13 @@ class DiscreteGuide(NetworkGuide):
             return {"enumerate": "parallel"}
         if self.baseline is None:
             return {}
+        if not self.training:
+            try:  # so that one that does not fit is refused before the first epoch
+                self._cost((x, context, mask))
+            except (RuntimeError, ValueError, TypeError) as error:
+                raise ValueError(
+                    f"the guide's baseline, given data of shape {tuple(x.shape)}, raised {error}"
+                ) from error
         return {"baseline": {"nn_baseline": self._cost, "nn_baseline_input": (x, context, mask)}}
 
     def _cost(self, told: tuple[Tensor, Tensor | None, Tensor | None]) -> Tensor:

@@ -69,8 +69,7 @@ class NetworkGuide(NetworkPart):
 
     def parameters_of(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """The network's output, (n, p)."""
-        out: Tensor = self._call(self.standardised(x, mask), context=context, mask=mask)
-        return out
+        return self.output(self.standardised(x, mask), context=context, mask=mask)
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
         """q with these raw parameters (n, p)."""

@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints
 from torch.distributions.transforms import Transform
 
+from pyrovae._numbers import at_least
 from pyrovae._support import by_element, describe
+from pyrovae.distributions.stick_breaking import StickBreaking
 
 __all__ = ["free", "latent_support", "pushed"]
 
@@ -33,6 +35,8 @@ def latent_support(name: str, support: Any) -> constraints.Constraint:
             f"constraints.interval(0.0, 5.0), got {getattr(support, '__name__', repr(support))}"
         )
     element = by_element(support)
+    if isinstance(element, type(constraints.dependent)):
+        raise ValueError(f"{name}: support: expected one with its bounds, such as constraints.interval(0.0, 5.0)")
     if element.is_discrete:
         raise ValueError(
             f"{name}: support: expected a continuous one, got {describe(element)}: use guides.Bernoulli or "
@@ -50,7 +54,9 @@ def latent_support(name: str, support: Any) -> constraints.Constraint:
 
 def free(latents: int, support: constraints.Constraint) -> int:
     """How many real numbers a latent of so many cells has: one fewer on the simplex."""
-    return int(biject_to(by_element(support)).inverse_shape((latents,))[-1])
+    latents = at_least("outputs: latents", latents, 1)
+    size = int(biject_to(by_element(latent_support("outputs", support))).inverse_shape((latents,))[-1])
+    return at_least(f"outputs: the real numbers behind {latents} latents on the {describe(support)}", size, 1)
 
 
 def pushed(q: dist.TorchDistribution, support: constraints.Constraint | None) -> dist.TorchDistribution:
@@ -58,7 +64,8 @@ def pushed(q: dist.TorchDistribution, support: constraints.Constraint | None) ->
     element = by_element(support)
     if element is None or isinstance(element, type(constraints.real)):
         return q
-    onto = _Inside(biject_to(element), element)
+    simplex = isinstance(element, type(constraints.simplex))
+    onto = _Inside(StickBreaking() if simplex else biject_to(element), element)
     if isinstance(q, dist.Independent) and not onto.domain.event_dim:
         return dist.TransformedDistribution(q.base_dist, [onto]).to_event(q.reinterpreted_batch_ndims)
     return dist.TransformedDistribution(q, [onto])
@@ -80,6 +87,10 @@ class _Inside(Transform):
             self.high = math.inf
         elif self.high is not None and self.low is None:
             self.low = -math.inf
+
+    def __eq__(self, other: object) -> bool:
+        """As the bijection: the divergence of two distributions pushed alike is that of what was pushed."""
+        return bool(self.bijection == (other.bijection if isinstance(other, _Inside) else other))
 
     @property
     def sign(self) -> int:

@@ -6,7 +6,9 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae._numbers import at_least
 from pyrovae.distributions import Bits
+from pyrovae.distributions.bits import MOST_BITS as MOST
 from pyrovae.guides._discrete import DiscreteGuide
 
 __all__ = ["Bernoulli"]
@@ -49,8 +51,13 @@ class Bernoulli(DiscreteGuide):
     @staticmethod
     def outputs(latents: int) -> int:
         """How many outputs the network needs for so many latents."""
-        return latents
+        return at_least("outputs: latents", latents, 1)
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
         """q with these log odds (n, H)."""
+        if self.estimator == "enumerate" and raw.shape[-1] > MOST:
+            raise ValueError(
+                f"guides.Bernoulli: estimator='enumerate' is for at most {MOST} latents, got {raw.shape[-1]}: use "
+                "fewer, or estimator='score' with a baseline"
+            )
         return Bits(logits=raw)

@@ -15,6 +15,7 @@ from pyrovae._numbers import at_least
 from pyrovae.distributions.flow import FlowDistribution, zuko
 from pyrovae.guides._guide import NetworkGuide
 from pyrovae.guides._support import free, pushed
+from pyrovae.networks._inputs import wholes
 
 __all__ = ["Flow", "inverse_autoregressive"]
 
@@ -75,8 +76,11 @@ class Flow(NetworkGuide):
                 f"guides.Flow: expected a flow of zuko, with a base distribution, got {type(flow).__name__}: make it "
                 "one with zuko.flows.Flow(transforms, base)"
             )
-        self.flow, self._features = flow, 0
-        self.latents = base().event_shape[-1]
+        self.flow, self._features = flow, -1
+        event = tuple(base().event_shape)
+        if len(event) != 1:
+            raise ValueError(f"guides.Flow: expected a base over vectors (latents,), got one over the shape {event}")
+        self.latents = event[0]
 
     @staticmethod
     def outputs(latents: int, features: int, support: constraints.Constraint = constraints.real) -> int:
@@ -85,6 +89,11 @@ class Flow(NetworkGuide):
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
         """q with these raw parameters (n, 2 m + features)."""
+        if raw.shape[-1] < 2 * self.latents:
+            raise ValueError(
+                f"guides.Flow: expected a network with Flow.outputs({self.latents}, features) outputs, at least "
+                f"{2 * self.latents}, got {raw.shape[-1]}"
+            )
         loc, scale, features = raw.tensor_split((self.latents, 2 * self.latents), -1)
         if self._features != features.shape[-1]:
             self._try(features.detach()[:1])
@@ -96,7 +105,7 @@ class Flow(NetworkGuide):
         try:
             with torch.no_grad():
                 q = self.flow(features)
-                q.log_prob(features.new_zeros(q.event_shape))
+                q.log_prob(features.new_zeros(q.batch_shape + q.event_shape))
         except (RuntimeError, ValueError, TypeError) as error:
             count, locations = features.shape[-1], 2 * self.latents
             raise ValueError(
@@ -146,11 +155,10 @@ def inverse_autoregressive(
         at_least(f"guides.inverse_autoregressive: {name}", value, 1)
         for name, value in (("latents", latents), ("context", context), ("transforms", transforms))
     )
+    hidden = wholes("guides.inverse_autoregressive: hidden_features", hidden_features)
     orders = torch.arange(latents), torch.arange(latents).flip(0)
     steps = [
-        zuko.flows.MaskedAutoregressiveTransform(
-            latents, context, order=orders[k % 2], hidden_features=tuple(hidden_features)
-        ).inv
+        zuko.flows.MaskedAutoregressiveTransform(latents, context, order=orders[k % 2], hidden_features=hidden).inv
         for k in range(transforms)
     ]
     base = zuko.lazy.UnconditionalDistribution(

@@ -17,7 +17,8 @@ __all__ = ["LowRankMultivariateNormal"]
 
 
 class LowRankMultivariateNormal(NetworkGuide):
-    """q(z|x) = N(loc(x), diag(d(x)) + W(x) W(x)ᵀ) with W (m, rank) (Rezende et al. 2014, 1401.4082, section 4.3).
+    """q(z|x) = N(loc(x), diag(d(x)) + W(x) W(x)ᵀ) with W (m, rank) (Ong, Nott & Smith 2017, 1701.03208; Rezende et al.
+    2014, 1401.4082, have the inverse in this form).
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ class LowRankMultivariateNormal(NetworkGuide):
     @staticmethod
     def outputs(latents: int, rank: int, support: constraints.Constraint = constraints.real) -> int:
         """How many outputs the network needs for so many latents."""
-        return free(latents, support) * (2 + rank)
+        return free(latents, support) * (2 + at_least("outputs: rank", rank, 1))
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
         """q with these raw parameters (n, m (2 + rank))."""

@@ -68,7 +68,7 @@ class Mixture(NetworkGuide):
     @staticmethod
     def outputs(latents: int, components: int, support: constraints.Constraint = constraints.real) -> int:
         """How many outputs the network needs for so many latents."""
-        return components * (2 * free(latents, support) + 1)
+        return at_least("outputs: components", components, 1) * (2 * free(latents, support) + 1)
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
         """q with these raw parameters (n, K (2 m + 1))."""

@@ -56,7 +56,7 @@ class MultivariateNormal(NetworkGuide):
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
         """q with these raw parameters (n, m + m(m + 1)/2)."""
         size = (math.isqrt(9 + 8 * raw.shape[-1]) - 3) // 2
-        if self.outputs(size) != raw.shape[-1] or size < 1:
+        if size < 1 or size * (size + 3) // 2 != raw.shape[-1]:
             raise ValueError(
                 "guides.MultivariateNormal: expected a network with m + m(m + 1)/2 outputs for m latents "
                 f"(2, 5, 9, 14, …; MultivariateNormal.outputs(m)), got {raw.shape[-1]} outputs"

@@ -6,6 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae._numbers import at_least
 from pyrovae.guides._discrete import DiscreteGuide
 
 __all__ = ["OneHotCategorical"]
@@ -47,7 +48,7 @@ class OneHotCategorical(DiscreteGuide):
     @staticmethod
     def outputs(latents: int) -> int:
         """How many outputs the network needs for so many states."""
-        return latents
+        return at_least("outputs: latents", latents, 2)
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
         """q with these logits (n, K)."""

@@ -11,6 +11,7 @@ from pyro.distributions import constraints
 from torch import Tensor
 
 from pyrovae import distributions
+from pyrovae._numbers import at_least
 from pyrovae.guides._guide import NetworkGuide
 
 __all__ = ["PowerSpherical"]
@@ -52,10 +53,10 @@ class PowerSpherical(NetworkGuide):
     @staticmethod
     def outputs(latents: int) -> int:
         """How many outputs the network needs for a sphere in so many dimensions."""
-        return latents
+        return at_least("outputs: latents", latents, 2)
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
-        """q with these raw parameters (n, m + 1)."""
+        """q with these raw parameters (n, m)."""
         if raw.shape[-1] < 2:
             raise ValueError(
                 "guides.PowerSpherical: expected a network with m outputs for the sphere in m ≥ 2 dimensions, got "

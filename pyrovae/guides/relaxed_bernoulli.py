@@ -6,6 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae.distributions import RelaxedBernoulli as Relaxed
 from pyrovae.guides._relaxed import RelaxedGuide
 
 __all__ = ["RelaxedBernoulli"]
@@ -14,7 +15,7 @@ __all__ = ["RelaxedBernoulli"]
 class RelaxedBernoulli(RelaxedGuide):
     """q(z|x) = Π_h BinConcrete(z_h; network(x)_h, temperature): z = σ((network(x) + logit u)/temperature), u uniform,
     which tends to `Bernoulli` as the temperature falls to 0 (Maddison et al. 2016, 1611.00712; Jang et al. 2016,
-    1611.01144).
+    1611.01144), censored where numbers end (`pyrovae.distributions.RelaxedBernoulli`).
 
     Parameters
     ----------
@@ -46,4 +47,4 @@ class RelaxedBernoulli(RelaxedGuide):
 
     def distribution(self, raw: Tensor) -> dist.TorchDistribution:
         """q with these log odds (n, H)."""
-        return dist.RelaxedBernoulli(self.temperature.value, logits=raw).to_event(1)
+        return Relaxed(self.temperature.value, logits=raw).to_event(1)

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.distributions.relaxed_one_hot_categorical import RelaxedOneHotCategorical as Concrete
+from pyrovae.distributions import RelaxedOneHotCategorical as Concrete
 from pyrovae.guides._relaxed import RelaxedGuide
 
 __all__ = ["RelaxedOneHotCategorical"]
@@ -15,7 +15,7 @@ __all__ = ["RelaxedOneHotCategorical"]
 class RelaxedOneHotCategorical(RelaxedGuide):
     """q(z|x) = Concrete(z; network(x), temperature): z = softmax((network(x) + g)/temperature), g Gumbel noise, which
     tends to `OneHotCategorical` as the temperature falls to 0 (Maddison et al. 2016, 1611.00712; Jang et al. 2016,
-    1611.01144).
+    1611.01144), censored where numbers end (`pyrovae.distributions.RelaxedOneHotCategorical`).
 
     Parameters
     ----------

@@ -94,6 +94,13 @@ class Table(Part):
         unknown = [name for name in options if name not in counted and name not in made]
         if unknown:
             raise TypeError(f"guides.Table: guides.{family.__name__} takes no {', '.join(unknown)}")
+        given = {"network", "latents", *options}
+        lacking = [n for n, p in {**made, **counted}.items() if p.default is p.empty and n not in given]
+        if lacking:
+            raise TypeError(
+                f"guides.Table: guides.{family.__name__} needs {' and '.join(lacking)}: pass {'=…, '.join(lacking)}=… "
+                "to the table"
+            )
         size = family.outputs(latents, **{k: v for k, v in options.items() if k in counted})  # type: ignore[attr-defined]
         self.family = family(_no_network, **{k: v for k, v in options.items() if k in made})
         self.support = self.family.support

@@ -31,7 +31,12 @@ class NetworkLikelihood(NetworkPart):
 
     def parameters_of(self, z: Tensor, context: Tensor | None) -> Tensor:
         """The network's output, batch (z's) then the shape of one datum."""
-        out: Tensor = self._call(z, context=context)
+        out = self.output(z, context=context)
+        if out.shape[: z.dim() - 1] != z.shape[:-1]:
+            raise ValueError(
+                f"{self._where}: expected a network whose output keeps the batch of its input, {tuple(z.shape[:-1])} "
+                f"and then the shape of one datum, got {tuple(out.shape)}"
+            )
         return out
 
     def stand_beside(
@@ -101,7 +106,7 @@ class NetworkLikelihood(NetworkPart):
             if bool(bad.any()):
                 raise ValueError(
                     f"{where} is to hold {what}, got {values[bad][0].item():g} ({int(bad.sum()):,} such values in "
-                    f"{bad.numel():,}): check it, or name another column"
+                    f"{bad.numel():,}, the first in row {int(bad.nonzero()[0, -1])}): check it, or name another column"
                 )
         return values
 

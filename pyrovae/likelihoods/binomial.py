@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrovae._numbers import at_least
+from pyrovae.distributions import Binomial as Family
 from pyrovae.likelihoods._likelihood import NetworkLikelihood, cells
 
 __all__ = ["Binomial"]
@@ -44,4 +45,4 @@ class Binomial(NetworkLikelihood):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(x|z)."""
-        return cells(dist.Binomial(self.total, logits=self.parameters_of(z, context)), z)
+        return cells(Family(self.total, logits=self.parameters_of(z, context)), z)

@@ -14,7 +14,9 @@ from torch.nn.functional import logsigmoid
 
 from pyrovae.data import Column
 from pyrovae.data._columns import KINDS, check_cells, columns_of
+from pyrovae.distributions.categorical import Categorical
 from pyrovae.distributions.columns import Columns as Cells
+from pyrovae.distributions.negative_binomial import NegativeBinomial
 from pyrovae.likelihoods._likelihood import NetworkLikelihood
 
 __all__ = ["Columns"]
@@ -95,6 +97,7 @@ class Columns(NetworkLikelihood):
         for row, k in enumerate(levels["categorical"]):
             places[row, :k], start = torch.arange(start, start + k), start + k
         self.register_buffer("_places", places, persistent=False)
+        self._uneven: dict[str, bool] = {}
         self._bound("categorical", levels["categorical"])
         self._bound("ordinal", levels["ordinal"])
         steps = max(levels["ordinal"], default=2) - 1
@@ -139,6 +142,8 @@ class Columns(NetworkLikelihood):
         constant, binary, categorical, ordinal = [], [], [], []
         for j, column in enumerate(self.columns):
             values = x[seen[:, j], j]
+            only = int(values.unique().numel()) == 1
+            constant += [column.name] if only else []
             if column.levels:
                 counts = torch.bincount(values.long(), minlength=len(column.levels)).double() + 1
                 share = counts / counts.sum()
@@ -156,7 +161,6 @@ class Columns(NetworkLikelihood):
                 values = values.log() if column.kind == "positive" else values
                 sd = values.std().item() if len(values) > 1 else 0.0
                 self.shift[j], self.spread[j] = values.mean(), sd if sd > 0 else 1.0
-                constant += [] if sd > 0 else [column.name]
         if binary or categorical:
             self.logits.copy_(torch.cat([*binary, *categorical]))
         if ordinal:
@@ -164,8 +168,8 @@ class Columns(NetworkLikelihood):
         self.adapted.fill_(True)
         if constant:
             warnings.warn(
-                f"constant in the training data: {', '.join(map(repr, constant))}. Spread 1 is used for "
-                f"{'them' if len(constant) > 1 else 'it'}; drop what tells nothing",
+                f"constant in the training data: {', '.join(map(repr, constant))}. Real and positive ones get spread "
+                "1; drop what tells nothing",
                 stacklevel=2,
             )
 
@@ -182,29 +186,31 @@ class Columns(NetworkLikelihood):
         groups: list[tuple[Tensor, dist.TorchDistribution, Any]] = []
 
         def add(kind: str, fn: dist.TorchDistribution, support: Any) -> None:
-            groups.append((self.get_buffer(f"_{kind}"), fn, support))
+            groups.append((self._at(kind), fn, support))
 
         for kind, a, family, support, which in (
             ("real", real, dist.Normal, constraints.real, 0),
             ("positive", positive, dist.LogNormal, constraints.positive, 1),
         ):
             if a.shape[-1]:
-                at = self.get_buffer(f"_{kind}")
-                shift, spread = self.shift[at], self.spread[at]
+                at = self._at(kind)
+                shift, spread = self.shift.index_select(0, at), self.spread.index_select(0, at)
                 add(kind, family(shift + spread * a, spread * scale[which]), support)
         if count.shape[-1]:
             log_mean, log_r = self.shift[self._count] + count, self.get_parameter("log_dispersion")
-            fn = dist.NegativeBinomial(log_r.exp(), logits=log_mean - log_r)
+            fn = NegativeBinomial(log_r.exp(), logits=log_mean - log_r)
             add("count", fn, constraints.nonnegative_integer)
         if binary.shape[-1]:
             add("binary", dist.Bernoulli(logits=self.logits[: self._sizes[3]] + binary), constraints.boolean)
         if categorical.shape[-1]:
-            logits = (self.logits[self._sizes[3] :] + categorical).index_select(-1, self._places.flatten())
-            logits = logits.unflatten(-1, self._places.shape).masked_fill(self._no_categorical, -torch.inf)
-            add("categorical", dist.Categorical(logits=logits), self._interval("categorical"))
+            logits = self.logits[self._sizes[3] :] + categorical
+            if self._uneven["categorical"]:
+                logits = logits.index_select(-1, self._places.flatten())
+            logits = self._only("categorical", logits.unflatten(-1, self._places.shape))
+            add("categorical", Categorical(logits=logits), self._interval("categorical"))
         if ordinal.shape[-1]:
-            logits = self._ordered(ordinal).masked_fill(self._no_ordinal, -torch.inf)
-            add("ordinal", dist.Categorical(logits=logits), self._interval("ordinal"))
+            log_p = self._only("ordinal", self._ordered(ordinal))
+            add("ordinal", Categorical(logits=log_p, normalised=True), self._interval("ordinal"))
         return Cells(groups, self.names)
 
     def reset_parameters(self) -> None:
@@ -229,10 +235,15 @@ class Columns(NetworkLikelihood):
         between = high[..., 1:] + low[..., :-1] + torch.log(-torch.expm1(-gaps))
         # the last level of a column with fewer than the most: only what lies above its own last cutpoint
         inner = torch.cat([high[..., :1], between, low[..., -1:]], -1)
-        return torch.where(self._last, torch.cat([high[..., :1], low], -1), inner)
+        return torch.where(self._last, torch.cat([high[..., :1], low], -1), inner) if self._uneven["ordinal"] else inner
+
+    def _only(self, kind: str, log_p: Tensor) -> Tensor:
+        """Without the levels that pad those of columns with fewer than the most."""
+        return log_p.masked_fill(self._at(f"no_{kind}"), -torch.inf) if self._uneven[kind] else log_p
 
     def _bound(self, kind: str, levels: Sequence[int]) -> None:
         """Buffers: the highest code of each column, and which of the padded levels there are not, and is the last."""
+        self._uneven[kind] = len(set(levels)) > 1
         number = torch.tensor(levels, dtype=torch.long)
         code = torch.arange(max(levels, default=0))
         self.register_buffer(f"_high_{kind}", number - 1, persistent=False)
@@ -240,8 +251,12 @@ class Columns(NetworkLikelihood):
         if kind == "ordinal":
             self.register_buffer("_last", code == number[:, None] - 1, persistent=False)
 
+    def _at(self, kind: str) -> Tensor:
+        at: Tensor = getattr(self, f"_{kind}")  # get_buffer walks the modules each time
+        return at
+
     def _interval(self, kind: str) -> constraints.Constraint:
-        high = self.get_buffer(f"_high_{kind}")
+        high = self._at(f"high_{kind}")
         return constraints.integer_interval(torch.zeros_like(high), high)
 
 

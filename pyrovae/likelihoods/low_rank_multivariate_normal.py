@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrovae._numbers import at_least
+from pyrovae.distributions.shared_covariance import LowRankMultivariateNormal as Family
 from pyrovae.likelihoods._likelihood import NetworkLikelihood
 
 __all__ = ["LowRankMultivariateNormal"]
@@ -60,7 +61,7 @@ class LowRankMultivariateNormal(NetworkLikelihood):
         """p(x|z)."""
         loc = self.parameters_of(z, context)
         self.expect_fit("covariance", (self.features,), tuple(loc.shape[z.dim() - 1 :]))
-        return dist.LowRankMultivariateNormal(loc, self.held("factor"), self.held("scale").square())
+        return Family(loc, self.held("factor"), self.held("scale").square())
 
     def details(self) -> str:
         """The network and the rank."""

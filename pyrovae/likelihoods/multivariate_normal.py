@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrovae._numbers import at_least
+from pyrovae.distributions.shared_covariance import MultivariateNormal as Family
 from pyrovae.likelihoods._likelihood import NetworkLikelihood
 
 __all__ = ["MultivariateNormal"]
@@ -72,4 +73,4 @@ class MultivariateNormal(NetworkLikelihood):
         self.expect_fit("covariance", (self.features,), tuple(loc.shape[z.dim() - 1 :]))
         rows, columns = self.get_buffer("_below")
         factor = torch.diag(self.held("scale")).index_put((rows, columns), self.held("lower"))
-        return dist.MultivariateNormal(loc, scale_tril=factor)
+        return Family(loc, scale_tril=factor)

@@ -61,7 +61,8 @@ class OrderedLogistic(NetworkLikelihood):
         self.expect_fit("features", tuple(cuts.shape[:-1]), tuple(out.shape[z.dim() - 1 :]))
         above = cuts - out.unsqueeze(-1)
         inner = log_sigmoid_difference(above[..., :-1], above[..., 1:], cuts.diff(dim=-1))
-        return cells(Family(logits=torch.cat([logsigmoid(above[..., :1]), inner, logsigmoid(-above[..., -1:])], -1)), z)
+        log_p = torch.cat([logsigmoid(above[..., :1]), inner, logsigmoid(-above[..., -1:])], -1)
+        return cells(Family(logits=log_p, normalised=True), z)
 
     def details(self) -> str:
         """How many levels, and the network."""

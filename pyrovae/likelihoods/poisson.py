@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pyro.distributions as dist
 from torch import Tensor
 
+from pyrovae.distributions import Poisson as Family
 from pyrovae.likelihoods._counts import CountLikelihood
 from pyrovae.likelihoods._likelihood import cells
 
@@ -46,4 +47,4 @@ class Poisson(CountLikelihood):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(x|z)."""
-        return cells(dist.Poisson(self.log_mean(z, context).exp()), z)
+        return cells(Family(self.log_mean(z, context)), z)

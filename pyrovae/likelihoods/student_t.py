@@ -9,6 +9,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae.distributions import StudentT as Family
 from pyrovae.likelihoods._likelihood import NetworkLikelihood, cells
 
 __all__ = ["StudentT"]
@@ -63,6 +64,4 @@ class StudentT(NetworkLikelihood):
         """p(x|z)."""
         loc = self.parameters_of(z, context)
         event = tuple(loc.shape[z.dim() - 1 :])
-        return cells(
-            dist.StudentT(self.beside("df", z, context, event), loc, self.beside("scale", z, context, event)), z
-        )
+        return cells(Family(self.beside("df", z, context, event), loc, self.beside("scale", z, context, event)), z)

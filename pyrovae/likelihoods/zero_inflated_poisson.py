@@ -8,6 +8,7 @@ from typing import Any
 import pyro.distributions as dist
 from torch import Tensor
 
+from pyrovae.distributions import Poisson as Family
 from pyrovae.distributions import ZeroInflated
 from pyrovae.likelihoods._counts import CountLikelihood
 from pyrovae.likelihoods._likelihood import cells
@@ -56,4 +57,4 @@ class ZeroInflatedPoisson(CountLikelihood):
         """p(x|z)."""
         log_mean = self.log_mean(z, context)
         gate_logits = self.gate_logits(z, context, tuple(log_mean.shape[z.dim() - 1 :]))
-        return cells(ZeroInflated(dist.Poisson(log_mean.exp()), gate_logits), z)
+        return cells(ZeroInflated(Family(log_mean), gate_logits), z)

@@ -49,6 +49,8 @@ def activations(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 def told(context: int, mask: bool) -> frozenset[str]:
     """The names of the further inputs that a network declares (see `pyrovae._calls.Call`)."""
     at_least("context (the number of covariates)", context, 0)
+    if not isinstance(mask, bool):
+        raise TypeError(f"mask: expected True or False, whether the network is told what is missing, got {mask!r}")
     return frozenset(({"context"} if context else set()) | ({"mask"} if mask else set()))
 
 

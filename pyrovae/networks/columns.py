@@ -35,6 +35,8 @@ class Columns(nn.Module):
 
     Raises
     ------
+    TypeError
+        If ``network`` cannot be called.
     ValueError
         If a kind is unknown, levels do not fit it, or the data have another number of columns.
 
@@ -63,6 +65,11 @@ class Columns(nn.Module):
     def __init__(self, columns: Any, network: Callable[..., Tensor]) -> None:
         super().__init__()
         self.columns: tuple[Column, ...] = columns_of(columns)
+        if not callable(network) or isinstance(network, type):
+            raise TypeError(
+                "networks.Columns: expected a network of the features, such as MLP(Columns.features(columns), hidden, "
+                f"outputs), got {getattr(network, '__name__', type(network).__name__)}"
+            )
         self.network = network
         self._call = Call(network, own=1)
         self.takes = frozenset({"mask"} | (self._call.takes & {"context"}))

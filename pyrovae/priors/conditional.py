@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from pyrovae._calls import parameters
 from pyrovae._part import Part
 
 __all__ = ["Conditional"]
@@ -46,6 +47,11 @@ class Conditional(Part):
                 "priors.Conditional: expected a function of the context, such as "
                 "guides.Normal(networks.MLP(covariates, hidden, 2 * latents)), got "
                 f"{getattr(part, '__name__', type(part).__name__)}"
+            )
+        if isinstance(part, nn.Module) and not parameters(part):
+            raise TypeError(
+                f"priors.Conditional: expected a function of the context, got {type(part).__name__}, which takes none: "
+                "a prior can stand without Conditional, and takes a context itself if it has that parameter"
             )
         self.part = part
         self.support = getattr(part, "support", None)

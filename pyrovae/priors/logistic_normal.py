@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pyro.distributions as dist
-from torch.distributions import biject_to, constraints
+from torch.distributions import constraints
 
+from pyrovae.distributions.stick_breaking import StickBreaking
 from pyrovae.priors._sized import SizedPrior
 
 __all__ = ["LogisticNormal"]
@@ -54,4 +55,4 @@ class LogisticNormal(SizedPrior):
     def forward(self) -> dist.TorchDistribution:
         """p(z)."""
         base = dist.Normal(self.held("loc"), self.held("scale")).to_event(1)
-        return dist.TransformedDistribution(base, [biject_to(self.support)])
+        return dist.TransformedDistribution(base, [StickBreaking()])

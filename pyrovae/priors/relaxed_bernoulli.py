@@ -8,6 +8,7 @@ from typing import Any
 import pyro.distributions as dist
 from torch.distributions import constraints
 
+from pyrovae.distributions import RelaxedBernoulli as Relaxed
 from pyrovae.priors._sized import SizedPrior
 from pyrovae.schedules import Scheduled
 
@@ -18,6 +19,7 @@ class RelaxedBernoulli(SizedPrior):
     """Bits relaxed to (0, 1), the binary Concrete distribution (Maddison et al. 2016, 1611.00712, appendix B).
 
     z_h = σ((logit(probs_h) + L)/temperature) with L logistic: near bits at a low temperature, and reparameterised.
+    Censored where numbers end (`pyrovae.distributions.RelaxedBernoulli`).
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ class RelaxedBernoulli(SizedPrior):
 
     def forward(self) -> dist.TorchDistribution:
         """p(z)."""
-        return dist.RelaxedBernoulli(self.temperature.value, self.held("probs")).to_event(1)
+        return Relaxed(self.temperature.value, self.held("probs")).to_event(1)
 
     def details(self) -> str:
         """Its size and temperature."""

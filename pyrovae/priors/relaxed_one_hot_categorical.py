@@ -18,7 +18,8 @@ __all__ = ["RelaxedOneHotCategorical"]
 
 class RelaxedOneHotCategorical(SizedPrior):
     """One-hot vectors relaxed to the simplex, the Concrete distribution (Maddison et al. 2016, 1611.00712; Jang et al.
-    2016, 1611.01144): z = softmax((log probs + Gumbel noise)/temperature).
+    2016, 1611.01144): z = softmax((log probs + Gumbel noise)/temperature), censored where numbers end
+    (`pyrovae.distributions.RelaxedOneHotCategorical`).
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from typing import Any
 import pyro.distributions as dist
 from torch.distributions import constraints
 
+from pyrovae import distributions
 from pyrovae.priors._sized import SizedPrior
 
 __all__ = ["StudentT"]
@@ -62,4 +63,4 @@ class StudentT(SizedPrior):
 
     def forward(self) -> dist.TorchDistribution:
         """p(z)."""
-        return dist.StudentT(self.held("df"), self.held("loc"), self.held("scale")).to_event(1)
+        return distributions.StudentT(self.held("df"), self.held("loc"), self.held("scale")).to_event(1)

@@ -15,7 +15,7 @@ __all__ = ["VampPrior"]
 
 
 class VampPrior(Part):
-    """p(z) = Σ_k w_k q(z|u_k), the guide at K learned pseudo-inputs u_k (Tomczak & Welling 2017, 1705.07120, eq. 9).
+    """p(z) = Σ_k w_k q(z|u_k), the guide at K learned pseudo-inputs u_k (Tomczak & Welling 2017, 1705.07120).
 
     Of all priors, the average of q(z|x) over the data maximises the ELBO; this is a mixture of it in K points. The
     pseudo-inputs start at rows of the training data, drawn without repetition before the first epoch, and wherever
@@ -63,7 +63,14 @@ class VampPrior(Part):
 
     def forward(self, guide: Callable[[Tensor], dist.TorchDistribution]) -> dist.TorchDistribution:
         """p(z)."""
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.held("logits")), guide(self.inputs))
+        try:
+            q = guide(self.inputs)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"priors.VampPrior: the guide could not be run on pseudo-inputs of shape {tuple(self.inputs.shape)} "
+                f"({error}): build it with the shape of one datum"
+            ) from error
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.held("logits")), q)
 
     def adapt(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start the pseudo-inputs at rows of x, with the means of their columns where cells are missing, once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from typing import Any
 
 import pyro
@@ -9,8 +11,9 @@ import torch
 from pyro import poutine
 from pyro.distributions import Independent, MaskedDistribution
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from pyrovae._modes import evaluating
+from pyrovae._modes import evaluating, training_modes
 from pyrovae._rng import Stream, seeded
 from pyrovae._support import by_element, describe
 from pyrovae.data._validate import place
@@ -18,7 +21,7 @@ from pyrovae.program import Batch, Program
 from pyrovae.structure import UNTOLD, Structure, trace_pair, try_pair
 from pyrovae.svi.batches import Batches
 
-__all__ = ["check_data", "check_gradients"]
+__all__ = ["check_data", "check_gradients", "check_last_batch", "warn_unseen"]
 
 ROWS = 4096
 
@@ -42,7 +45,10 @@ def check_data(program: Program, structure: Structure, batches: Batches, what: s
         with torch.no_grad():
             program.check(first)
             for rows, batch in batches.blocks(min(ROWS, structure.full_size or ROWS)):
-                guide, model = try_pair(program, batch, what)
+                try:
+                    guide, model = try_pair(program, batch, what)
+                except ValueError as error:
+                    raise (ValueError(f"{error} ({holes})") if holes else error) from error
                 if holes:
                     _check_missing(guide, model, holes)
                 for name, site in model.nodes.items():
@@ -99,7 +105,7 @@ def _check_site(name: str, site: Any, batches: Batches, rows: slice, x: Tensor, 
     while isinstance(fn, (Independent, MaskedDistribution)):
         fn = fn.base_dist
     family = type(fn).__name__
-    must = f"the {what} must lie in the support of {family}, {describe(support)}"
+    must = f"the {what} must lie in the support of {family}, {describe(_of_datum(support, bad, first))}"
     if hasattr(support, "cell"):  # a table: each column has its own
         column, cell = support.names[first[-1]], support.cell(first[-1])
         must = f"the {what} must lie in the support of column {column!r}, {describe(cell)}"
@@ -109,11 +115,26 @@ def _check_site(name: str, site: Any, batches: Batches, rows: slice, x: Tensor, 
     )
 
 
+def _of_datum(support: Any, bad: Tensor, first: tuple[int, ...]) -> Any:
+    """The support with the bounds of one cell or datum, where they differ."""
+    own = copy.copy(support)
+    for name in ("lower_bound", "upper_bound"):
+        bound = getattr(support, name, None)
+        if isinstance(bound, Tensor) and bound.numel() > 1:
+            setattr(own, name, bound.expand(bad.shape)[first])
+    return own
+
+
 def _mend(family: str) -> str:
     if family == "Bernoulli":
         return 'Binarise them (data.binarize("dynamic")), or use a likelihood for values between 0 and 1'
     if family == "Binomial":
         return "Raise the likelihood's total, or check the data"
+    if family in ("Multinomial", "DirichletMultinomial"):
+        return (
+            "They are to be whole numbers that add up to the total of their datum: give that as total=, or as a column "
+            "of the context (total_column=, context=x.sum(-1, keepdim=True)), or check the data"
+        )
     return "Choose a likelihood with the data's support, or check the data"
 
 
@@ -122,6 +143,42 @@ def _where(batches: Batches, start: int, bad: Tensor) -> str:
     mask = torch.zeros(batches.x.shape[: bad.dim()], dtype=torch.bool)
     mask[start : start + bad.shape[0]] = bad.cpu()
     return place(mask, batches.data.dims[: bad.dim() - 1], batches.data.coords)
+
+
+def warn_unseen(batches: Batches) -> None:
+    """Say which cell is missing in all training data: nothing is learned of it."""
+    never = torch.isnan(batches.x).all(0).cpu()
+    if not bool(never.any()):
+        return
+    data, count = batches.data, int(never.sum())
+    first = zip(data.dims, never.nonzero()[0].tolist(), strict=True)
+    where = ", ".join(f"{dim}={data.coords[dim][1][i] if dim in data.coords else i}" for dim, i in first)
+    more = f" (and {count - 1:,} more cells)" if count > 1 else ""
+    warnings.warn(
+        f"{where}{more} is missing in all {len(batches):,} training data: nothing is learned of it, and its draws mean "
+        "nothing; drop it if you can",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def check_last_batch(program: Program, batches: Batches, size: int) -> None:
+    """Batch normalisation may not take the one datum that is left for the last batch.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    if (len(batches) - 1) % size or not any(isinstance(module, _BatchNorm) for module in program.modules()):
+        return
+    before = {name: value.clone() for name, value in program.named_buffers()}
+    with seeded(0, Stream.CHECK), program.scope(), torch.no_grad(), training_modes(program):
+        try:
+            try_pair(program, batches.take(slice(0, 1)), "a batch")
+        finally:
+            for name, value in program.named_buffers():
+                value.copy_(before[name])
 
 
 def check_gradients(program: Program) -> None:

@@ -15,7 +15,7 @@ from pyrovae._rng import Stream, preserved, seeded
 from pyrovae.program import Program, as_program
 from pyrovae.structure import inspect_program
 from pyrovae.svi.batches import prepare
-from pyrovae.svi.door import check_data
+from pyrovae.svi.door import check_data, check_last_batch, warn_unseen
 from pyrovae.svi.loss import Loss, as_elbo, default_elbo
 from pyrovae.svi.result import EpochEnd, Fit
 from pyrovae.svi.run import Run
@@ -118,6 +118,9 @@ def fit(
     if isinstance(validation, tuple):
         raise TypeError("validation: expected data, got a tuple; with a context: pv.data.as_data(x, context=c)")
     elbo = None if loss is None else as_elbo(loss)
+    for module in program.modules():
+        if callable(check := getattr(module, "check_epochs", None)):
+            check(epochs)
     batches = prepare(program, data, context, training=True)
     held_out = None if validation is None else prepare(program, validation)
     with preserved():
@@ -126,6 +129,8 @@ def fit(
                 program.adapt(batches.x, batches.context)
             structure = inspect_program(program, batches.take(slice(0, 3)))
             check_data(program, structure, batches)
+            warn_unseen(batches)
+            check_last_batch(program, batches, min(batch_size, len(batches)))
             if held_out is not None:
                 check_data(program, structure, held_out, "validation data")
             elbo = elbo or default_elbo(structure)

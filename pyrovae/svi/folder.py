@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from pyrovae.program import as_program
+from pyrovae._part import Part
+from pyrovae.program import Program, as_program
 from pyrovae.svi.result import Fit
 
 __all__ = ["RunFolderError", "load", "read_state", "save", "write_state"]
@@ -42,6 +45,7 @@ def save(fit: Fit, directory: str | Path, *, overwrite: bool = False) -> Path:
         "history": {name: torch.as_tensor(variable.values.copy()) for name, variable in fit.history.items()},
         "settings": fit.settings,
         "layout": history,
+        "program": _made_of(fit.program),
     }
     write_state(directory, state)
     return directory
@@ -60,7 +64,8 @@ def load(directory: str | Path, program: Any) -> Fit:
     Raises
     ------
     RunFolderError
-        If the folder is missing, damaged or truncated, of another package, or of another program.
+        If the folder is missing, damaged or truncated, of another package, or of a program with other sizes, columns or
+        fixed numbers. One that differs in what it prints alone is warned of.
     """
     program = as_program(program)
     state = read_state(Path(directory))
@@ -74,11 +79,59 @@ def load(directory: str | Path, program: Any) -> Fit:
         best = fit.chains[fit.best]
     except (KeyError, IndexError, AttributeError, TypeError) as error:
         raise RunFolderError(f"{directory} holds no finished run ({type(error).__name__}: {error})") from error
+    then = state.get("program", _made_of(program))
+    _compare(directory, then, program)
     try:
         program.load_weights(best)
     except ValueError as error:
         raise RunFolderError(f"{directory}: {error}") from error
+    _warn_other(directory, then["parts"], repr(program))
     return fit
+
+
+def _made_of(program: Program) -> dict[str, Any]:
+    """What weights do not tell: how the program prints itself, its columns, and the numbers it was given."""
+    kept = program.state_dict().keys()
+    fixed = {
+        f"{where}.{name}": buffer
+        for where, part in program.named_modules()
+        if isinstance(part, Part)
+        for name, buffer in part.named_buffers(recurse=False)
+        if f"{where}.{name}" not in kept and not name.startswith("_start") and buffer.is_floating_point()
+    }
+    columns = [[c.name, c.kind, list(c.levels)] for c in getattr(program, "columns", None) or ()]
+    return {"parts": repr(program), "columns": columns, "fixed": fixed}
+
+
+def _compare(directory: str | Path, then: dict[str, Any], program: Program) -> None:
+    """Refuse a program whose weights might fit, and would mean something else."""
+    now = _made_of(program)
+    if then["columns"] != now["columns"]:
+        was, came = next((a, b) for a, b in zip_longest(then["columns"], now["columns"]) if a != b)
+        raise RunFolderError(
+            f"{directory}: the run was of a table with the column {was}, and this program has {came} in its place. "
+            "Build it with the columns of the run"
+        )
+    for name in then["fixed"].keys() & now["fixed"].keys():
+        a, b = then["fixed"][name], now["fixed"][name].cpu()
+        if a.shape == b.shape and not torch.allclose(a.to(b.dtype), b, rtol=1e-3, equal_nan=True):
+            shown = " then, ".join(f"{v.item():g}" if v.numel() == 1 else f"a tensor {tuple(v.shape)}" for v in (a, b))
+            raise RunFolderError(
+                f"{directory}: {name.replace('._', '.')} was given another value, {shown} now. Build the program as it "
+                "was built for the run"
+            )
+
+
+def _warn_other(directory: str | Path, then: str, now: str) -> None:
+    """Say so if the weights fit a program that prints itself differently."""
+    if then != now:
+        pairs = zip_longest(then.split("\n"), now.split("\n"), fillvalue="")
+        was, came = next((a.strip(" ,"), b.strip(" ,")) for a, b in pairs if a != b)
+        warnings.warn(
+            f"{directory}: the weights fit, and the run was of another program: {was} then, {came} now",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def write_state(directory: Path, state: dict[str, Any]) -> None:

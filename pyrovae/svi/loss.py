@@ -16,7 +16,9 @@ from pyro.infer import (
     Trace_ELBO,
     TraceEnum_ELBO,
     TraceGraph_ELBO,
+    TraceMeanField_ELBO,
     TraceTailAdaptive_ELBO,
+    TraceTMC_ELBO,
 )
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
@@ -54,6 +56,21 @@ class Loss:
             raise ValueError(
                 f"{type(elbo).__name__} does not sum over the sites {', '.join(structure.enumerated)}, which are "
                 "enumerated and have no guide: use pyro.infer.TraceEnum_ELBO, or give the guide a site for them"
+            )
+        if structure.summed and not isinstance(elbo, (TraceEnum_ELBO, TraceTMC_ELBO)):
+            raise ValueError(
+                f"{type(elbo).__name__} does not sum over the sites {', '.join(structure.summed)}, which the guide "
+                "enumerates: use pyro.infer.TraceEnum_ELBO, or let the guide draw them (estimator='score')"
+            )
+        if structure.baselines and not isinstance(elbo, TraceGraph_ELBO):
+            raise ValueError(
+                f"{type(elbo).__name__} makes no use of the baselines of the sites {', '.join(structure.baselines)}: "
+                "use pyro.infer.TraceGraph_ELBO, or leave the baselines out"
+            )
+        if structure.scored and isinstance(elbo, TraceMeanField_ELBO):
+            raise ValueError(
+                f"{type(elbo).__name__} leaves out the score function, and draws of the sites "
+                f"{', '.join(structure.scored)} have no other gradient: use pyro.infer.Trace_ELBO or TraceGraph_ELBO"
             )
         if isinstance(elbo, TraceTailAdaptive_ELBO):
             raise ValueError(
@@ -123,7 +140,8 @@ def as_elbo(loss: Any) -> ELBO:
     if isinstance(loss, type) and issubclass(loss, ELBO):
         loss = loss()
     if not isinstance(loss, ELBO):
-        raise TypeError(f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO(), got {type(loss).__name__}")
+        came = getattr(loss, "__name__", type(loss).__name__)
+        raise TypeError(f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO(), got {came}")
     return loss
 
 

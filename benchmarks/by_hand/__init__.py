@@ -1,0 +1,1 @@
+"""The log densities of the parts as one writes them in torch without a distribution object."""
