@@ -111,7 +111,7 @@ PRIORS = (
     Prior("Horseshoe", lambda: P.Horseshoe(2, scale=0.3), of(Sparse)),
     Prior("SpikeAndSlab", lambda: P.SpikeAndSlab(2), lambda c: P.SpikeAndSlab(2)()),
     Prior("GaussianMixture", lambda: P.GaussianMixture(4, 2), two_modes),
-    Prior("VampPrior", lambda: P.VampPrior(4, (2,)), two_modes, most=60),
+    Prior("VampPrior", lambda: P.VampPrior(6, (2,)), two_modes, most=150),
     Prior("Flow", lambda: P.Flow(zuko.flows.NSF(2, transforms=1, hidden_features=(16,))), two_modes, most=120),
     Prior(
         "Conditional",
@@ -216,7 +216,7 @@ GUIDES = (
     Guide("Flow, inverse autoregressive", partial(flow, inverse=True), CONTINUOUS),
     Guide("Table", table, CONTINUOUS, ("diagonal",), lr=0.1, steps=500),
     Guide("SemiAmortized", semi_amortised, (REAL, POSITIVE, UNIT, SIMPLEX)),
-    Guide("Laplace", lambda cells, support, hidden: G.Laplace(cells), normal=("diagonal", "full"), steps=30),
+    Guide("Laplace", lambda cells, support, hidden: G.Laplace(cells), normal=("diagonal", "full"), lr=0.2, steps=30),
     Guide("RelaxedBernoulli", plain(G.RelaxedBernoulli, temperature=0.1), (UNIT,), relaxed=True),
     Guide("RelaxedOneHotCategorical", plain(G.RelaxedOneHotCategorical, temperature=0.2), (SIMPLEX,), relaxed=True),
     Guide("PowerSpherical", plain(G.PowerSpherical), (dist.constraints.sphere,)),

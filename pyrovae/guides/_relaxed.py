@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from pyrovae._numbers import at_least
 from pyrovae.guides._guide import NetworkGuide
 from pyrovae.schedules import Scheduled
 
@@ -22,7 +23,7 @@ class RelaxedGuide(NetworkGuide):
     @staticmethod
     def outputs(latents: int) -> int:
         """How many outputs the network needs for so many latents."""
-        return latents
+        return at_least("guides: outputs: latents", latents, 1)
 
     def details(self) -> str:
         """The network and the temperature."""
