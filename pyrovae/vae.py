@@ -137,6 +137,13 @@ class VAE(Program):
         return getattr(self._three[1], "columns", None)
 
     @property
+    def _latent_shape(self) -> str:
+        """Where the guide's event shape comes from, and how a guide of ours gets it."""
+        outputs = getattr(self._three[2], "outputs", None)
+        how = f"; {type(self._three[2]).__name__}.outputs(latents, …) says how many outputs its network needs"
+        return "the prior's event shape" + (how if callable(outputs) else "")
+
+    @property
     def _open_ended(self) -> bool:
         return False
 
@@ -252,7 +259,7 @@ class VAE(Program):
             raise ValueError(shape_message("prior", prior, f"() or ({n},)", None))
         self._check_declared(prior)
         q = call_part("guide", self._q, "data", x, context=context, mask=mask, index=batch.index)
-        expect_shapes("guide", q, (n,), tuple(prior.event_shape), "the prior's event shape")
+        expect_shapes("guide", q, (n,), tuple(prior.event_shape), self._latent_shape)
         likelihood = call_part("likelihood", self._likelihood, "latents", q.sample(), context=context)
         expect_shapes("likelihood", likelihood, (n,), tuple(x.shape[1:]), "the shape of one datum")
         if mask is not None:
@@ -280,7 +287,7 @@ class VAE(Program):
             mask = torch.ones_like(x, dtype=torch.bool) if self.takes_mask else None
             self._check_declared(prior)
             q = call_part("guide", self._q, "data, drawn from the likelihood,", x, mask=mask)
-            expect_shapes("guide", q, (2,), tuple(prior.event_shape), "the prior's event shape")
+            expect_shapes("guide", q, (2,), tuple(prior.event_shape), self._latent_shape)
             check_reach("z", prior, q)
 
     def _check_declared(self, prior: dist.TorchDistribution) -> None:

@@ -539,7 +539,7 @@ VALUES = {
     ),
     "a flow of other latents": (
         lambda: vae(guide=guides.Flow(encoder(guides.Flow.outputs(3, features=3)), flow(3))),
-        r"the guide returned batch shape \(2,\) and event shape \(3,\), expected .*\(2,\) \(the prior's event shape\)",
+        r"the guide returned batch shape \(2,\) and event shape \(3,\), expected .*\(2,\) \(the prior's event shape",
     ),
     "a flow prior with a context": (
         lambda: priors.Flow(flow()),

@@ -350,3 +350,45 @@ def test_the_analysis(tmp_path, capsys):
     assert table["removed"].sum() == pytest.approx(0.2 * 178 * 14, rel=0.1)
     assert table["pyrovae"].mean() < table["margin"].mean()
     assert "cultivar" in capsys.readouterr().out
+
+
+def test_a_completed_table_has_the_draw_where_a_cell_was_missing() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "b": rng.normal(size=60),
+            "a": pd.Categorical(rng.choice(["x", "y", "z"], 60)),
+            "c": rng.poisson(3.0, 60),
+        },
+        index=[f"row {i}" for i in range(60)],
+    )
+    holes = rng.random(frame.shape) < 0.3
+    table = pv.data.as_data(frame.mask(holes), kinds={"c": "count"})
+    torch.manual_seed(0)
+    columns = table.columns
+    vae = pv.VAE(
+        pv.priors.Normal(1),
+        pv.likelihoods.Columns(columns, pv.networks.MLP(1, (), pv.likelihoods.Columns.outputs(columns))),
+        pv.guides.Normal(pv.networks.Columns(columns, pv.networks.MLP(pv.networks.Columns.features(columns), (), 2))),
+    )
+    imputed = pv.impute(pv.fit(vae, table, epochs=2, progress=False), table, draws=4)
+    whole = pv.data.complete(table, imputed, draw=2)
+    decoded = pv.data.decode(whole)
+    assert list(decoded.columns) == ["b", "a", "c"]
+    assert list(decoded.index) == list(frame.index)
+    assert not decoded.isna().any().any()
+    assert set(decoded["a"]) <= {"x", "y", "z"}
+    for name in frame:
+        seen = ~holes[:, list(frame).index(name)]
+        assert (decoded[name].to_numpy()[seen] == frame[name].to_numpy()[seen]).all()
+    draws = imputed["imputed"].dataset["x"].isel(chain=0, draw=2)
+    for cell in (0, 7, -1):
+        at = draws.isel(cell=cell)
+        row, column = list(frame.index).index(str(at["obs_id"].values)), list(frame).index(str(at["column"].values))
+        assert whole.x[row, column] == pytest.approx(float(at))
+    with pytest.raises(ValueError, match="draw 4 was asked for, and there are 4"):
+        pv.data.complete(table, imputed, draw=4)
+    with pytest.raises(ValueError, match="missing cells of other data: pass"):
+        pv.data.complete(table.take(slice(0, 30)), imputed)
+    with pytest.raises(TypeError, match="expected Data, got DataFrame"):
+        pv.data.complete(frame, imputed)

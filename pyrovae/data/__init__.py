@@ -10,6 +10,7 @@ Data(digits: 1,797 × pixel 64, int64, labels)
 from __future__ import annotations
 
 from pyrovae.data._columns import Column, check_columns
+from pyrovae.data._complete import complete
 from pyrovae.data._container import Data
 from pyrovae.data._convert import as_data
 from pyrovae.data._files import read
@@ -17,4 +18,4 @@ from pyrovae.data._named import load, names
 from pyrovae.data._one_hot import one_hot
 from pyrovae.data._tables import decode
 
-__all__ = ["Column", "Data", "as_data", "check_columns", "decode", "load", "names", "one_hot", "read"]
+__all__ = ["Column", "Data", "as_data", "check_columns", "complete", "decode", "load", "names", "one_hot", "read"]

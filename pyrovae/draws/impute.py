@@ -61,8 +61,9 @@ def impute(
     -------
     xarray.DataTree
         ``imputed``: the site ``x`` (chain, draw, cell), a cell for each that is missing, with the coordinates
-        ``obs_id`` and the data's own, such as ``column``: ``ds.set_index(cell=("obs_id", "column")).unstack()`` is the
-        table. Categories are codes; their labels stand in the attribute ``levels`` (see `pyrovae.data.decode`).
+        ``obs_id`` and the data's own, such as ``column``. `pyrovae.data.complete` puts a draw into the data, and
+        `pyrovae.data.decode` makes a data frame of that. Categories are codes, whose means mean nothing; their labels
+        stand in the attribute ``levels``, as JSON.
         ``sample_stats``: ``ess`` (chain, obs_id), the effective share of the draws of the guide, 1 / (S Σ w²).
         ``columns``: of each column with missing cells their number ``missing``, its ``kind``, a ``verdict``, and
         ``informed`` = 1 − mean Var(x_j|x_obs) / Var(x_j), over its missing cells and its observed ones: 0 where
@@ -207,7 +208,7 @@ def _tree(batches: Batches, missing: Tensor, values: dict[str, Tensor], shares: 
         coords=lead | {"cell": np.arange(len(place))} | coords,
     )
     levels = {c.name: list(c.levels) for c in data.columns or () if c.levels}
-    imputed.attrs = {"levels": json.dumps(levels)} if levels else {}
+    imputed.attrs = {"levels": json.dumps(levels, ensure_ascii=False)} if levels else {}
     rows = np.flatnonzero(missing.flatten(1).any(1).numpy())
     stats = xr.Dataset(
         {"ess": (("chain", "obs_id"), shares.cpu().numpy())},

@@ -23,7 +23,8 @@ __all__ = ["Table"]
 
 class Table(Part):
     """q(z|x_i) with parameters of its own for each datum i: stochastic variational inference without amortisation
-    (Hoffman et al. 2013, 1206.7051), the best that a family can do.
+    (Hoffman et al. 2013, 1206.7051), the best that a family can do. Each row takes one step an epoch: it needs a larger
+    rate than a network, and more epochs.
 
     While it trains, a datum is known by its row. After that, one whose values equal those of a training datum (x,
     context and mask, by a hash of 128 bits) gets the parameters of that row; any other is inferred by ``steps`` steps

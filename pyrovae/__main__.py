@@ -1,0 +1,6 @@
+"""``python -m pyrovae`` is the command line ``pyrovae``."""
+
+from pyrovae.cli import main
+
+if __name__ == "__main__":
+    main()
