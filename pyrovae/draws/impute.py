@@ -42,6 +42,8 @@ def impute(
     The latents are drawn from the guide and, with ``resample``, drawn again from ten times as many with their
     importance weights p(x_obs, z) / q(z|x_obs) (sampling importance resampling; Mattei & Frellsen 2019, 1812.02633).
     That corrects a guide that is somewhat off, not one whose weights rest on few draws: see ``ess``.
+    Nothing corrects a model that is not fitted yet: after too few epochs intervals are too narrow, and ``informed``,
+    which is the model's own account, too high.
 
     Parameters
     ----------
