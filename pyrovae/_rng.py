@@ -30,6 +30,13 @@ class Stream(IntEnum):
     CODES = 9
     ADAPT = 10
     IMPUTATION = 11
+    NUTS = 12
+    ANNEALING = 13
+    REFINEMENT = 14
+    CALIBRATION = 15
+    PERMUTATION = 16
+    RESAMPLING = 17
+    IMPORTANCE = 18
 
 
 def derive(seed: int, stream: Stream, *key: int) -> int:

@@ -6,16 +6,11 @@ import math
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
 
+from pyrovae.diagnostics._psis import FEWEST, psis
 from pyrovae.diagnostics._tree import NotAvailable, by_blocks, stats
 
-__all__ = ["CONSTANT", "good_k", "pareto_k"]
-
-CONSTANT = 1e-3
-"""Log weights whose standard deviation is below this many nats are constant: their tail is one of rounding errors."""
-
-FEWEST = 30
+__all__ = ["good_k", "pareto_k"]
 
 
 def good_k(draws: int) -> float:
@@ -61,7 +56,7 @@ def pareto_k(tree: xr.DataTree) -> xr.Dataset:
         raise NotAvailable(
             f"Pareto k̂ needs at least {FEWEST} draws per datum, got {draws}: raise draws= in pv.posterior"
         )
-    parts = list(by_blocks([log_weight], _khat))
+    parts = list(by_blocks([log_weight], lambda block: psis(np.moveaxis(block, 1, -1))[1:]))
     khat = np.concatenate([k for k, _ in parts], -1)
     exact = np.concatenate([e for _, e in parts], -1)
     template = log_weight.isel(draw=0, drop=True)
@@ -69,29 +64,3 @@ def pareto_k(tree: xr.DataTree) -> xr.Dataset:
         {"pareto_k": template.copy(data=khat), "exact": template.copy(data=exact)},
         attrs={"good_k": good_k(draws), "draws": draws},
     )
-
-
-def _khat(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """k̂ and exactness by (chain, datum) of log weights (chain, draw, datum)."""
-    block = np.moveaxis(block.astype(float), 1, -1)
-    broken = np.isnan(block).any(-1) | np.isposinf(block).any(-1) | np.isneginf(block).all(-1)
-    top = np.where(broken, 0, np.max(np.where(np.isfinite(block), block, -np.inf), -1))
-    block = np.where(np.isfinite(block), block, (top - 700)[..., None])
-    exact = ~broken & (block.std(-1) < CONSTANT)
-    fit = ~broken & ~exact
-    khat = np.where(broken, np.inf, 0.0)
-    if fit.any():
-        khat[fit] = [_tail_index(weights) for weights in block[fit]]
-    return np.where(np.isnan(khat), np.inf, khat), exact
-
-
-def _tail_index(log_weight: np.ndarray) -> float:
-    """k̂ of one datum. A tail of equal weights is bounded, as those of few discrete states are: 0."""
-    draws = len(log_weight)
-    tail = np.sort(log_weight)[-math.ceil(min(draws / 5, 3 * math.sqrt(draws))) :]
-    if tail[0] == tail[-1]:
-        return 0.0
-    try:  # ArviZ's routine takes log-likelihoods, and negates them to get leave-one-out weights
-        return float(array_stats.psislw(-log_weight)[1])
-    except ValueError:  # too many ties to fit
-        return math.inf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,11 +21,13 @@ from pyrovae.structure import Site, prune
 
 __all__ = [
     "Draws",
+    "densities_of",
     "draw",
     "draw_enumerated",
     "join",
     "most_predictive",
     "observe",
+    "predict",
     "replayable",
     "rows_in_memory",
     "spans",
@@ -40,14 +42,23 @@ PROBE = 64  # rows of a trial
 class Draws:
     """S draws for n data: latents {site: (S, n, *event)}, and log densities (S, n), unscaled nats.
 
-    Where latents are shared by all data, the densities are those of each datum given these.
+    Where latents are shared by all data, the densities are those of each datum given these. Draws of a Markov chain
+    have no ``log_q``; ``sampler`` holds what it says of each draw, {name: (S, n)}.
     """
 
     latents: dict[str, Tensor]
     log_p: Tensor
-    log_q: Tensor
+    log_q: Tensor | None
     log_lik: Tensor
-    site_kl: dict[str, Tensor]
+    site_kl: dict[str, Tensor] = field(default_factory=dict)
+    sampler: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def log_weight(self) -> Tensor:
+        """log p(x, z) − log q(z|x)."""
+        if self.log_q is None:
+            raise ValueError("draws of a Markov chain have no density that they were drawn with, hence no weights")
+        return self.log_p - self.log_q
 
 
 def draw(program: Program, plan: Plan, batch: Batch, draws: int, shared: Shared | None = None) -> Draws:
@@ -82,13 +93,7 @@ def _model(program: Program, plan: Plan, batch: Batch, guide: poutine.Trace) -> 
 
 def _densities(plan: Plan, guide: poutine.Trace, model: poutine.Trace, copies: int, n: int) -> Draws:
     rows = copies * n
-    if plan.discrete:
-        prior = {s.name for s in plan.latents}
-        log_p = summed(plan, model, prior | {s.name for s in plan.observed}, rows)
-        log_lik = log_p - summed(plan, model, prior, rows)
-    else:
-        log_lik = _total([per_datum(model.nodes[s.name], s) for s in plan.observed])
-        log_p = _total([per_datum(model.nodes[s.name], s) for s in plan.latents] + [log_lik])
+    log_p, log_lik = _model_densities(plan, model, rows)
     q_terms = [per_datum(guide.nodes[s.name], s) for s in plan.latents]
     log_q = _total(q_terms) if q_terms else torch.zeros_like(log_p)
     return Draws(
@@ -98,6 +103,21 @@ def _densities(plan: Plan, guide: poutine.Trace, model: poutine.Trace, copies: i
         log_lik=log_lik.reshape(copies, n),
         site_kl=_site_kl(plan, guide, model, copies, n),
     )
+
+
+def _model_densities(plan: Plan, model: poutine.Trace, rows: int) -> tuple[Tensor, Tensor]:
+    """log p(x, z) and log p(x|z), (rows,)."""
+    if plan.discrete:
+        prior = {s.name for s in plan.latents}
+        log_p = summed(plan, model, prior | {s.name for s in plan.observed}, rows)
+        return log_p, log_p - summed(plan, model, prior, rows)
+    log_lik = _total([per_datum(model.nodes[s.name], s) for s in plan.observed])
+    return _total([per_datum(model.nodes[s.name], s) for s in plan.latents] + [log_lik]), log_lik
+
+
+def densities_of(program: Program, plan: Plan, batch: Batch, trace: poutine.Trace, rows: int) -> tuple[Tensor, Tensor]:
+    """log p(x, z) and log p(x|z), (rows,), of the values in a trace as `replayable` makes it, for as many data."""
+    return _model_densities(plan, _model(program, plan, batch, trace), rows)
 
 
 def _total(terms: list[Tensor]) -> Tensor:
@@ -112,7 +132,7 @@ def join(pieces: Sequence[Draws], parts: Sequence[int]) -> Draws:
     return Draws(
         latents={k: torch.cat([p.latents[k] for p in pieces]) for k in pieces[0].latents},
         log_p=torch.cat([p.log_p for p in pieces]),
-        log_q=torch.cat([p.log_q for p in pieces]),
+        log_q=torch.cat([p.log_q for p in pieces if p.log_q is not None]),
         log_lik=torch.cat([p.log_lik for p in pieces]),
         site_kl={
             k: torch.stack([p.site_kl[k] * m / total for p, m in zip(pieces, parts, strict=True)]).sum(0)
@@ -147,12 +167,39 @@ def observe(
 
     ``how`` is "sample" for draws of x, "mean" for its expectation (draws where the family has none).
     """
-    free = poutine.uncondition(program.model) if how == "sample" else program.model
     pieces = []
-    for times, trace in _traces(plan, latents, draws, shared):
-        model = poutine.trace(poutine.replay(free, trace=trace)).get_trace(*repeat(batch, times).args)
+    for model in _observations(program, plan, batch, latents, draws, how, shared):
         pieces.append({s.name: s.to_front(_value(model.nodes[s.name], how)) for s in plan.observed})
     return _gather(pieces, draws, len(batch))
+
+
+def predict(
+    program: Program, plan: Plan, batch: Batch, latents: dict[str, Tensor], draws: int, shared: Shared | None = None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Draws x̃ of x given latents (S, n, *event), {site: (S, n, *event)}, and log p(x̃|z) (S, n).
+
+    Cells that the data lack are drawn, and not counted.
+    """
+    pieces, log_lik = [], []
+    for model in _observations(program, plan, batch, latents, draws, "sample", shared):
+        model.compute_log_prob(lambda name, _: any(name == s.name for s in plan.observed))
+        pieces.append({s.name: s.to_front(model.nodes[s.name]["value"]) for s in plan.observed})
+        log_lik.append(_total([per_datum(model.nodes[s.name], s) for s in plan.observed]))
+    return _gather(pieces, draws, len(batch)), torch.cat(log_lik).unflatten(0, (draws, len(batch)))
+
+
+def _observations(
+    program: Program,
+    plan: Plan,
+    batch: Batch,
+    latents: dict[str, Tensor],
+    draws: int,
+    how: str,
+    shared: Shared | None,
+) -> Iterator[poutine.Trace]:
+    free = poutine.uncondition(program.model) if how == "sample" else program.model
+    for times, trace in _traces(plan, latents, draws, shared):
+        yield poutine.trace(poutine.replay(free, trace=trace)).get_trace(*repeat(batch, times).args)
 
 
 def _value(node: Any, how: str) -> Tensor:
@@ -202,7 +249,7 @@ def _site_kl(plan: Plan, guide: Any, model: Any, copies: int, n: int) -> dict[st
     out = {}
     for site in plan.latents:
         q, p = guide.nodes[site.name]["fn"], model.nodes[site.name]["fn"]
-        if site.plate_dim != -1 or site.event_dim != len(site.event_shape):
+        if q is None or site.plate_dim != -1 or site.event_dim != len(site.event_shape):
             continue
         if plan.discrete and model.nodes[site.name]["log_prob"].dim() > -plan.enum_dim - 1:
             continue  # its prior depends on an enumerated site: p(z_j) is a mixture

@@ -25,33 +25,37 @@ FEW = 3  # data that suffice to look at a program
 
 
 class Chains:
-    """Iterates over (index, program)."""
+    """Iterates over (index, program): the restarts of a fit, or ``copies`` of the one that it chose."""
 
-    def __init__(self, fit: Any) -> None:
+    def __init__(self, fit: Any, copies: int | None = None) -> None:
         self.fit = fit if isinstance(fit, Fit) else None
         self.program: Program = fit.program if isinstance(fit, Fit) else as_program(fit)
+        self.copies = copies
 
     def __len__(self) -> int:
-        return 1 if self.fit is None else len(self.fit.chains)
+        return self.copies or (1 if self.fit is None else len(self.fit.chains))
 
     def __iter__(self) -> Iterator[tuple[int, Program]]:
-        if self.fit is None:
-            yield 0, self.program
+        if self.fit is None or self.copies:  # the program holds the weights of the chosen one
+            for index in range(len(self)):
+                yield index, self.program
             return
         for index in range(len(self.fit.chains)):
             with self.fit.chain(index):
                 yield index, self.program
 
 
-def prepare_draws(fit: Any, data: Any, context: Any) -> tuple[Chains, Batches, Plan, int]:
+def prepare_draws(fit: Any, data: Any, context: Any, copies: int | None = None) -> tuple[Chains, Batches, Plan, int]:
     """The chains, the data as the program takes them, what is to be drawn, and how many rows a block may hold.
+
+    ``copies``: so many of the chain that the fit chose, instead of its restarts.
 
     Raises
     ------
     ValueError
         If the data do not suit the program, or draws are not defined for it.
     """
-    chains = Chains(fit)
+    chains = Chains(fit, copies)
     program = chains.program
     batches = prepare(program, data, context)
     with preserved(), torch.no_grad(), evaluating(program):

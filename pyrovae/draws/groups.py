@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae._rng import Stream, derive, seed_all, seeded
-from pyrovae.draws.blocks import Draws, draw, draw_enumerated, join, observe, replayable
+from pyrovae.draws.blocks import Draws, draw, draw_enumerated, join, predict, replayable
 from pyrovae.draws.chains import Chains
 from pyrovae.draws.plan import Plan
 from pyrovae.draws.shared import Shared
@@ -19,7 +20,11 @@ from pyrovae.program import Batch
 from pyrovae.structure import Site
 from pyrovae.svi.batches import Batches
 
-__all__ = ["write_block"]
+__all__ = ["Sampler", "by_guide", "write_block"]
+
+
+Sampler = Callable[[int, Any, Plan, Batch, slice, "Shared | None"], Draws]
+"""All draws of one chain for a block of data: (chain, program, plan, batch, block, shared draws) → draws."""
 
 
 def write_block(
@@ -28,30 +33,28 @@ def write_block(
     plan: Plan,
     batches: Batches,
     block: slice,
-    parts: list[int],
+    sampler: Sampler,
     keep: int,
     rows: int,
     seed: int,
     shared: list[Shared | None],
-    keep_discrete: bool,
 ) -> None:
     """All draws of all chains for some data, put into the sink."""
     with seeded(seed, Stream.DATA, block.start):
         batch = batches.take(block)
     drawn: list[Draws] = []
     predicted: list[dict[str, Tensor]] = []
+    predicted_lik: list[Tensor] = []
     for chain, program in chains:
         given = shared[chain]
         with program.scope():
             seed_all(derive(seed, Stream.POSTERIOR, chain, block.start))
-            pieces = [_draw(program, plan, batch, m, given, keep_discrete) for m in parts]
-            whole = join(pieces, parts)
-            exact = program.dimension_kl(batch)
-            if exact is not None and len(plan.latents) == 1:
-                whole.site_kl[plan.latents[0].name] = exact
+            whole = sampler(chain, program, plan, batch, block, given)
             drawn.append(whole)
             if keep:
-                predicted.append(_predict(program, plan, batch, whole.latents, keep, rows, given))
+                made, made_lik = _predict(program, plan, batch, whole.latents, keep, rows, given)
+                predicted.append(made)
+                predicted_lik.append(made_lik)
             if chain == 0:
                 start = None if given is None else given.at(plan, 0)
                 first = replayable(plan, {name: value[0] for name, value in whole.latents.items()}, start)
@@ -63,11 +66,13 @@ def write_block(
             sink.append(group, dataset(variables, data, block).assign_attrs(attrs))
 
     lead = ("chain", "draw", "obs_id")
-    local = (*plan.latents, *(plan.discrete if keep_discrete else ()))
+    local = tuple(s for s in (*plan.latents, *plan.discrete) if s.name in drawn[0].latents)
     if local or block.start == 0:
         put("posterior", _shared_values(plan, shared) | _local_values(local, [d.latents for d in drawn], lead))
     if keep:
         put("posterior_predictive", _local_values(plan.observed, predicted, lead, data))
+        if not plan.discrete:  # log_lik of the data is summed over the enumerated sites, that of a draw is given them
+            put("predictive_stats", {"log_lik": (lead, torch.stack(predicted_lik))})
     put("observed_data", _observed(plan, model, batch.x, data))
     put("constant_data", _constant(batch, data, block))
     kl = {
@@ -78,11 +83,15 @@ def write_block(
         for s in plan.latents
         if s.name in drawn[0].site_kl
     }
-    stats = {name: (lead, torch.stack([getattr(d, name) for d in drawn])) for name in ("log_p", "log_q", "log_lik")}
+    guided = all(d.log_q is not None for d in drawn)
+    names = ("log_p", "log_q", "log_lik") if guided else ("log_p", "log_lik")
+    stats = {name: (lead, torch.stack([getattr(d, name) for d in drawn])) for name in names}
+    stats |= {name: (lead, torch.stack([d.sampler[name] for d in drawn])) for name in drawn[0].sampler}
     roles = (("global_sites", plan.shared), ("enumerated_sites", plan.discrete))
     attrs = {role: json.dumps([s.name for s in sites]) for role, sites in roles if sites}
     if not plan.shared:
-        stats["log_weight"] = (lead, stats["log_p"][1] - stats["log_q"][1])
+        if guided:
+            stats["log_weight"] = (lead, torch.stack([d.log_weight for d in drawn]))
         put("sample_stats", stats | kl, **attrs)
         return
     put("sample_stats", stats | _shared_stats(shared) | kl, **attrs)
@@ -91,26 +100,40 @@ def write_block(
         put("log_likelihood", {name: stats["log_lik"]})
 
 
-def _draw(program: Any, plan: Plan, batch: Batch, draws: int, shared: Shared | None, keep_discrete: bool) -> Draws:
-    drawn = draw(program, plan, batch, draws, shared)
-    if keep_discrete:
-        drawn.latents.update(draw_enumerated(program, plan, batch, drawn.latents, draws, shared))
-    return drawn
+def by_guide(parts: list[int], keep_discrete: bool = False) -> Sampler:
+    """Draws of the guide, made so many at a time."""
+
+    def sampler(chain: int, program: Any, plan: Plan, batch: Batch, block: slice, shared: Shared | None) -> Draws:
+        pieces = []
+        for m in parts:
+            drawn = draw(program, plan, batch, m, shared)
+            if keep_discrete:
+                drawn.latents.update(draw_enumerated(program, plan, batch, drawn.latents, m, shared))
+            pieces.append(drawn)
+        whole = join(pieces, parts)
+        exact = program.dimension_kl(batch)
+        if exact is not None and len(plan.latents) == 1:
+            whole.site_kl[plan.latents[0].name] = exact
+        return whole
+
+    return sampler
 
 
 def _predict(
     program: Any, plan: Plan, batch: Batch, latents: dict[str, Tensor], keep: int, rows: int, shared: Shared | None
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Draws of x for the first draws of the latents, those of the enumerated sites made if they are not there."""
     step = keep if plan.shared else max(1, rows // len(batch))
-    pieces = []
+    pieces, log_lik = [], []
     for start in range(0, keep, step):
         stop = min(start + step, keep)
         some = {name: value[start:stop] for name, value in latents.items()}
         if not all(site.name in some for site in plan.discrete):
             some |= draw_enumerated(program, plan, batch, some, stop - start, shared)
-        pieces.append(observe(program, plan, batch, some, stop - start, "sample", shared))
-    return {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}
+        made, made_lik = predict(program, plan, batch, some, stop - start, shared)
+        pieces.append(made)
+        log_lik.append(made_lik)
+    return {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}, torch.cat(log_lik)
 
 
 def _local_values(

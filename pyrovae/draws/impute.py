@@ -122,7 +122,7 @@ def impute(
                 given = shared[chain]
                 with program.scope():
                     lot = join([draw(program, plan, batch, m, given) for m in parts], parts)
-                    weights = _weights(lot.log_p - lot.log_q)
+                    weights = _weights(lot.log_weight)
                     share.append(1 / (len(weights) * weights.square().sum(0)))
                     latents = _again(lot.latents, weights, draws) if resample else lot.latents
                     step = draws if given else max(1, rows // len(index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from pyrovae._numbers import at_least
 from pyrovae._rng import preserved
 from pyrovae.draws.blocks import most_predictive, spans
 from pyrovae.draws.chains import Chains, prepare_draws, shared_draws
-from pyrovae.draws.groups import write_block
+from pyrovae.draws.groups import Sampler, by_guide, write_block
 from pyrovae.draws.predict import prior_groups
 from pyrovae.draws.tree import DiskTree, MemoryTree, write_netcdf
 from pyrovae.svi.batches import Batches
 
-__all__ = ["posterior"]
+__all__ = ["make_tree", "posterior"]
 
 
 def posterior(
@@ -65,7 +66,8 @@ def posterior(
         ``prior_predictive`` (chain, draw, …) · ``observed_data`` · ``constant_data`` (context, mask, label where there
         are such) · ``sample_stats``: ``log_p`` = log p(x, z), ``log_q`` = log q(z|x), ``log_weight`` = log p − log q,
         and ``log_lik`` = log p(x|z), per draw and datum in unscaled nats, and ``kl_z`` = KL(q(z_j|x) ‖ p(z_j)) per
-        dimension, where the prior is independent over them · ``optimization``, of a `Fit`: its history.
+        dimension, where the prior is independent over them · ``predictive_stats``: ``log_lik`` = log p(x̃|z) of the
+        predictive draws x̃, over the cells that the data have · ``optimization``, of a `Fit`: its history.
 
     Notes
     -----
@@ -95,6 +97,48 @@ def posterior(
     >>> dict(tree["posterior"].sizes)
     {'chain': 1, 'draw': 10, 'obs_id': 5, 'z_dim_0': 2}
     """
+    return make_tree(
+        fit,
+        data,
+        context=context,
+        draws=draws,
+        seed=seed,
+        predictive=predictive,
+        discrete=discrete,
+        path=path,
+        overwrite=overwrite,
+    )
+
+
+def make_tree(
+    fit: Any,
+    data: Any,
+    *,
+    context: Any = None,
+    draws: int = 1000,
+    seed: int = 0,
+    predictive: int | None = None,
+    discrete: bool = False,
+    path: str | Path | None = None,
+    overwrite: bool = False,
+    copies: int | None = None,
+    sampler: Callable[[Sampler], Sampler] | None = None,
+    most_rows: int | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    """As `posterior`, with draws made in another way.
+
+    Parameters
+    ----------
+    copies
+        So many chains of the restart that the fit chose, instead of the restarts.
+    sampler
+        Makes what draws from what draws by the guide; called for each block of data.
+    most_rows
+        Rows (data times draws made at once) that a block may hold, if fewer than memory would take.
+    attrs
+        Further attributes of the tree.
+    """
     at_least("draws", draws, 1)
     if predictive is not None:
         at_least("predictive", predictive, 0)
@@ -104,7 +148,8 @@ def posterior(
         raise ValueError(f"path: expected a name that ends in .zarr (streamed) or .nc, got {str(path)!r}")
     if path is not None:
         refuse_existing(Path(path), overwrite)
-    chains, batches, plan, rows = prepare_draws(fit, data, context)
+    chains, batches, plan, rows = prepare_draws(fit, data, context, copies)
+    rows = min(rows, most_rows or rows)
     with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
         if suffix == ".zarr":
             sink = DiskTree(Path(str(path)), overwrite=overwrite)
@@ -114,13 +159,15 @@ def posterior(
         )
         shared = shared_draws(chains, batches, plan, draws, seed)
         for block, parts in spans(plan, len(batches), draws, rows):
-            write_block(sink, chains, plan, batches, block, parts, keep, rows, seed, shared, discrete)
+            make = by_guide(parts, discrete)
+            make = make if sampler is None else sampler(make)
+            write_block(sink, chains, plan, batches, block, make, keep, rows, seed, shared)
         prior = prior_groups(chains, plan, batches, min(draws, 1000), rows, seed, enumerated=discrete)
         for name, group in prior.items():
             sink.put(name, group)
     if chains.fit is not None:
         sink.put("optimization", chains.fit.history)
-    tree = sink.close(_attrs(chains, batches, draws, seed))
+    tree = sink.close(_attrs(chains, batches, draws, seed) | dict(attrs or {}))
     if path is not None and suffix == ".nc":
         write_netcdf(tree, Path(path), overwrite=overwrite)
     return tree
@@ -136,6 +183,7 @@ def _attrs(chains: Chains, batches: Batches, draws: int, seed: int) -> dict[str,
         "data": batches.data.name,
         "draws": draws,
         "seed": seed,
+        "method": "guide",
         "units": "log densities in nats per datum, unscaled",
         "settings": json.dumps(None if chains.fit is None else chains.fit.settings),
         "note": "draws are independent draws of the guide: their R-hat and ESS say nothing of its quality",

@@ -138,6 +138,7 @@ def _order(groups: Mapping[str, Any]) -> list[str]:
         "observed_data",
         "constant_data",
         "sample_stats",
+        "predictive_stats",
         "optimization",
     )
     return sorted(groups, key=lambda g: first.index(g) if g in first else len(first))
