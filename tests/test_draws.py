@@ -35,7 +35,7 @@ def tree(fitted) -> xr.DataTree:
 def test_groups_and_dimensions(tree: xr.DataTree) -> None:
     assert list(tree.children) == [
         "posterior", "posterior_predictive", "prior", "prior_predictive", "observed_data", "constant_data",
-        "sample_stats", "optimization",
+        "sample_stats", "predictive_stats", "optimization",
     ]  # fmt: skip
     assert tree["posterior"]["z"].dims == ("chain", "draw", "obs_id", "z_dim_0")
     assert tree["posterior"]["z"].shape == (2, 60, 40, 2)

@@ -25,6 +25,7 @@ COLUMNS = (
     {"description"},
     {"draws"},
     {"diagnostics"},
+    {"repair"},
     {"plots"},
     {"report"},
     {"cli"},
