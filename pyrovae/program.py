@@ -138,6 +138,13 @@ class Program(PyroModule):
         """KL(q(z_j|x) ‖ p(z_j)) for each latent dimension j in closed form, (n, latents); None where there is none."""
         return None
 
+    def densities(self, batch: Batch, latents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """log p(z) and log p(x|z), each (copies, n) in unscaled nats, of latents {site: (copies, n, *event)}.
+
+        None where they can only be had by running the model, as of a general program.
+        """
+        return None
+
     def draw_guide(self, batch: Batch, draws: int) -> tuple[poutine.Trace, int]:
         """A trace of the guide over ``draws`` copies of the data, and how many copies it holds.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -16,10 +16,11 @@ from pyrovae._calls import TOLD, Call, parameters
 from pyrovae._missing import masked
 from pyrovae._modes import evaluating
 from pyrovae._modules import modules_of
+from pyrovae._part import Part
 from pyrovae._parts import call_part, expect_shapes, refuse_uncallable, shape_message
 from pyrovae._rng import preserved
 from pyrovae._support import check_reach, describe, mismatch
-from pyrovae.program import Batch, Program
+from pyrovae.program import Batch, Program, repeat
 
 __all__ = ["VAE"]
 
@@ -203,6 +204,17 @@ class VAE(Program):
             return None
         return kl
 
+    def densities(self, batch: Batch, latents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """As `Program.densities`: the parts are asked, the model is not traced."""
+        z, context = latents["z"], batch.context
+        x, mask = self._observed(batch.x)
+        log_prior = self._p(context).log_prob(z)
+        if isinstance(self._three[1], Part):
+            return log_prior, self._log_lik(z, x, mask, context)
+        rows = repeat(Batch(x, context), len(z))  # a function of the user's is promised one dimension of data
+        mask = None if mask is None else mask.repeat(len(z), *(1,) * (mask.dim() - 1))
+        return log_prior, self._log_lik(z.flatten(0, 1), rows.x, mask, rows.context).reshape(z.shape[:2])
+
     def draw_guide(self, batch: Batch, draws: int) -> tuple[poutine.Trace, int]:
         """As `Program.draw_guide`, with the guide run once per datum."""
         q = self.encode(batch.x, batch.context)
@@ -320,19 +332,23 @@ class VAE(Program):
                     f"the guide has latents of shape {tuple(z.shape[z.dim() - prior.event_dim :])}, the prior "
                     f"of {tuple(prior.event_shape)}: change the sizes so that they agree"
                 )
-            likelihood, value = self._likelihood(z, context=context), x
-            if tuple(likelihood.event_shape) != tuple(x.shape[1:]):
-                raise ValueError(
-                    f"the likelihood makes data of shape {tuple(likelihood.event_shape)}, and a datum has shape "
-                    f"{tuple(x.shape[1:])}: change the sizes of the networks, or check the data"
-                )
-            if mask is not None:
-                likelihood, value = masked(likelihood, x, mask)
-            log_p: Tensor = prior.log_prob(z) + likelihood.log_prob(value)
-            return log_p
+            return prior.log_prob(z) + self._log_lik(z, x, mask, context)
 
         q: dist.TorchDistribution = self._guide(x, context=context, mask=mask, index=index, joint=joint)
         return q
+
+    def _log_lik(self, z: Tensor, x: Tensor, mask: Tensor | None, context: Tensor | None) -> Tensor:
+        """log p(x|z), (…, n), of latents (…, n, *latent)."""
+        likelihood, value = self._likelihood(z, context=context), x
+        if tuple(likelihood.event_shape) != tuple(x.shape[1:]):
+            raise ValueError(
+                f"the likelihood makes data of shape {tuple(likelihood.event_shape)}, and a datum has shape "
+                f"{tuple(x.shape[1:])}: change the sizes of the networks, or check the data"
+            )
+        if mask is not None:
+            likelihood, value = masked(likelihood, x, mask)
+        log_lik: Tensor = likelihood.log_prob(value)
+        return log_lik
 
     def _of_whole_data(self, x: Tensor) -> dist.TorchDistribution:
         """q(z|x) of data without a missing cell and without a context."""

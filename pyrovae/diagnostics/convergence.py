@@ -14,20 +14,25 @@ FEWEST = 16
 
 
 def convergence(tree: xr.DataTree) -> xr.Dataset:
-    """Split R̂ of the ELBO over the last half of the epochs, and how far the validation bound fell from its best.
+    """How the ELBO moved over the last half of the path of the optimiser, and how far it fell from its best.
 
-    The path ends at the epoch whose weights are kept, which patience may put before the last. The ELBO is that of
-    the validation data where there are any: on the training data it goes on rising as the program learns them by heart.
+    The path is measured by the sum of the learning rates, not by epochs: a rate that falls to 0 stops every path, also
+    one that is far from the optimum. It ends at the epoch whose weights are kept, which patience may put before the
+    last. The ELBO is that of the validation data where there are any: on the training data it goes on rising as the
+    program learns them by heart.
 
     R̂ compares windows of the same optimisation: it is about the optimiser's path, not about draws of the guide.
 
     Returns
     -------
     xarray.Dataset
-        ``rhat`` (chain); ``rhat_chains``, over all chains' last windows, with two or more chains;
-        ``change`` (chain), the ELBO's mean in the last quarter of the epochs minus that in the quarter before; and,
-        with validation data, ``validation_loss`` (chain) = best − last validation bound, each smoothed over a twentieth
-        of the epochs; nats per datum.
+        ``rhat`` (chain), split R̂ over the two last quarters of the path; ``rhat_chains``, over all chains' last
+        quarters, with two or more chains; ``change`` (chain), the ELBO's mean in the last quarter minus that in the
+        quarter before; ``remaining`` (chain), how much further it would rise if its gains went on falling from quarter
+        to quarter at the last two's rate, ∞ if they do not fall: an upper estimate where the rate was annealed, whose
+        last gain is noise that was averaged out; ``after`` (chain), how many epochs came after those kept; and, with
+        validation data, ``validation_loss`` (chain) = best − last validation bound, each smoothed over a twentieth of
+        the epochs; nats per datum.
 
     Raises
     ------
@@ -39,36 +44,72 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     Dhaka, Catalina, Andersen, Magnusson, Huggins & Vehtari 2020, 2009.00666, section 4.
     """
     variable(tree, "optimization", "elbo")
-    held_out = "elbo_validation" in tree["optimization"].dataset
+    history = tree["optimization"].dataset
+    held_out = "elbo_validation" in history
     elbo = variable(tree, "optimization", "elbo_validation" if held_out else "elbo").transpose("chain", "epoch")
-    rhat, change, tails = [], [], []
-    kept = tree["optimization"].dataset.get("kept_epoch")
-    paths = [c if kept is None else c[: int(kept[i]) + 1] for i, c in enumerate(elbo.values)]
-    paths = [path[np.isfinite(path)] for path in paths]
-    for chain in paths:
-        if len(chain) < FEWEST:
-            raise NotAvailable(f"convergence needs a history of at least {FEWEST} epochs, got {len(chain)}")
-        quarter = len(chain) // 4
-        tail = chain[-2 * quarter :].reshape(2, quarter)
-        rhat.append(_rhat(tail))
-        change.append(tail[1].mean() - tail[0].mean())
-        tails.append(tail[1])
+    rates = history["learning_rate"].transpose("chain", "epoch").values if "learning_rate" in history else None
+    kept = history.get("kept_epoch")
+    found: dict[str, list[float]] = {"rhat": [], "change": [], "remaining": [], "after": []}
+    paths, tails = [], []
+    for i, values in enumerate(elbo.values):
+        stop = len(values) if kept is None else int(kept[i]) + 1
+        path = values[:stop]
+        finite = np.isfinite(path)
+        if finite.sum() < FEWEST:
+            raise NotAvailable(
+                f"convergence needs a history of at least {FEWEST} epochs, got {finite.sum()}: fit with more epochs"
+            )
+        rate = np.ones(stop) if rates is None else np.nan_to_num(rates[i, :stop])
+        quarters = _quarters(path[finite], rate[finite])
+        means = [float(q.mean()) for q in quarters]
+        found["rhat"].append(_rhat(_even(quarters[2:])))
+        found["change"].append(means[3] - means[2])
+        found["remaining"].append(_remaining(means[2] - means[1], means[3] - means[2]))
+        found["after"].append(int(np.isfinite(values[stop:]).sum()))
+        paths.append(path[finite])
+        tails.append(quarters[3])
     out = xr.Dataset(
-        {"rhat": ("chain", rhat), "change": ("chain", change)},
+        {name: ("chain", column) for name, column in found.items()},
         coords={"chain": elbo["chain"]},
         attrs={"units": "nats per datum"},
     )
     if len(tails) > 1:
-        size = min(map(len, tails))
-        out["rhat_chains"] = _rhat(np.stack([t[-size:] for t in tails]))
+        out["rhat_chains"] = _rhat(_even(tails))
     if held_out:
         out["validation_loss"] = ("chain", [_fall(path) for path in paths])
     return out
 
 
+def _quarters(path: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
+    """The path in four parts of equal sums of learning rates, each of two epochs at least."""
+    total = np.cumsum(rate)
+    if not total[-1] > 0:
+        total = np.arange(1, len(path) + 1)
+    cuts = np.searchsorted(total, total[-1] * np.array([0.25, 0.5, 0.75])) + 1
+    n = len(path)
+    for i, least in enumerate((2, 4, 6)):
+        cuts[i] = min(max(cuts[i], least, cuts[i - 1] + 2 if i else 0), n - 2 * (3 - i))
+    return np.split(path, cuts)
+
+
+def _even(parts: list[np.ndarray]) -> np.ndarray:
+    """Parts of different lengths as rows of one, the longer ones thinned evenly."""
+    size = min(map(len, parts))
+    return np.stack([p[np.linspace(0, len(p) - 1, size).round().astype(int)] for p in parts])
+
+
 def _rhat(windows: np.ndarray) -> float:
     """Split R̂ of windows (window, value); 1 if the bound no longer moves at all."""
+    if windows.shape[1] < 4:
+        windows = np.repeat(windows, 2, axis=1)
     return 1.0 if np.ptp(windows) == 0 else float(array_stats.rhat(windows, method="split"))
+
+
+def _remaining(before: float, last: float) -> float:
+    """The sum of a geometric series of gains after the last one."""
+    if last <= 0:
+        return 0.0
+    return last * last / (before - last) if before > last else np.inf
 
 
 def _fall(values: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from pyrovae.diagnostics._tree import by_blocks, chosen, stats
 from pyrovae.diagnostics.reliability import pareto_k
 
-__all__ = ["elpd", "log_evidence"]
+__all__ = ["elpd", "importance_evidence", "log_evidence"]
 
 
 def log_evidence(tree: xr.DataTree, k: list[int] | None = None) -> xr.Dataset:
@@ -48,11 +48,7 @@ def log_evidence(tree: xr.DataTree, k: list[int] | None = None) -> xr.Dataset:
 
     def reduce(block: np.ndarray) -> tuple[np.ndarray, ...]:
         block = block.astype(float)
-        evidence = _bound(block, draws)
-        relative = np.exp(block - evidence[:, None])
-        mcse = relative.std(1, ddof=1) / math.sqrt(draws) if draws > 1 else np.full_like(evidence, np.nan)
-        ess = relative.sum(1) ** 2 / (relative**2).sum(1)
-        return evidence, mcse, ess, np.stack([_bound(block, size) for size in ks], 1)
+        return *importance_evidence(np.moveaxis(block, 1, -1)), np.stack([_bound(block, size) for size in ks], 1)
 
     parts = zip(*by_blocks([log_weight], reduce), strict=True)
     evidence, mcse, ess, bound = (np.concatenate(column, -1) for column in parts)
@@ -67,6 +63,21 @@ def log_evidence(tree: xr.DataTree, k: list[int] | None = None) -> xr.Dataset:
         coords={"k": ks},
         attrs={"units": "nats", "draws": draws},
     )
+
+
+def importance_evidence(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log mean w of log weights (…, draw), its Monte Carlo standard error (delta method), and (Σw)²/Σw².
+
+    Where no weight is positive, or one is infinite or NaN, the error is ∞ and the effective number of draws 0.
+    """
+    draws = log_weight.shape[-1]
+    evidence = logsumexp(log_weight, axis=-1) - math.log(draws)
+    finite = np.isfinite(evidence)
+    above = np.where(finite[..., None], log_weight, -np.inf) - np.where(finite, evidence, 0.0)[..., None]
+    relative = np.exp(above)
+    mcse = relative.std(-1, ddof=1) / math.sqrt(draws) if draws > 1 else np.full_like(evidence, np.nan)
+    total = np.where(finite, (relative**2).sum(-1), 1.0)
+    return evidence, np.where(finite, mcse, np.inf), relative.sum(-1) ** 2 / total
 
 
 def elpd(tree: xr.DataTree, chain: int | None = None) -> ELPDDataLOO:

@@ -1,6 +1,7 @@
 """Distributions that Pyro lacks. They are Pyro distributions, for parts of ours and of your own."""
 
 from pyrovae.distributions import _kl  # noqa: F401  registers the closed forms
+from pyrovae.distributions.bernoulli import Bernoulli
 from pyrovae.distributions.binomial import Binomial
 from pyrovae.distributions.bits import Bits
 from pyrovae.distributions.categorical import Categorical
@@ -20,6 +21,7 @@ from pyrovae.distributions.student_t import StudentT
 from pyrovae.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
+    "Bernoulli",
     "Beta",
     "Binomial",
     "Bits",

@@ -36,6 +36,7 @@ __all__ = [
 BUDGET = 256 * 2**20  # bytes of intermediate results
 MOST_ROWS = 2**15
 PROBE = 64  # rows of a trial
+CACHED = 4  # the part of a block that is made at once, so that its tensors stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,19 @@ class Draws:
         return self.log_p - self.log_q
 
 
-def draw(program: Program, plan: Plan, batch: Batch, draws: int, shared: Shared | None = None) -> Draws:
+def draw(
+    program: Program, plan: Plan, batch: Batch, draws: int, shared: Shared | None = None, *, kl: bool = True
+) -> Draws:
     """S draws of the guide for each datum of a batch, with log p(x, z), log q(z|x) and log p(x|z).
 
     Enumerated sites are summed out of log p(x, z) and log p(x|z). With S draws of shared latents, draw s of the local
     ones is one given draw s of these. ``site_kl`` holds log q(z_j|x) − log p(z_j) averaged over the draws,
-    (n, *event), for the sites whose guide and prior are both independent over the event.
+    (n, *event), for the sites whose guide and prior are both independent over the event, unless ``kl`` is False.
     """
     if shared is None:
         guide, copies = program.draw_guide(batch, draws)
+        if not kl and (direct := _direct(program, plan, batch, guide, copies)):
+            return direct
         return _densities(plan, guide, _model(program, plan, repeat(batch, copies), guide), copies, len(batch))
     pieces, log_p, log_q = [], [], []
     for s in range(draws):
@@ -81,6 +86,17 @@ def draw(program: Program, plan: Plan, batch: Batch, draws: int, shared: Shared 
         log_q.append(joint(guide, (*plan.shared, *plan.carriers)))
     shared.refuse_other(plan, torch.stack(log_p), torch.stack(log_q))
     return join(pieces, [1] * draws)
+
+
+def _direct(program: Program, plan: Plan, batch: Batch, guide: poutine.Trace, copies: int) -> Draws | None:
+    """The draws of a guide's trace, where the program gives its densities without running the model."""
+    n = len(batch)
+    latents = {s.name: s.to_front(guide.nodes[s.name]["value"]).unflatten(0, (copies, n)) for s in plan.latents}
+    found = None if plan.discrete else program.densities(batch, latents)
+    if found is None:
+        return None
+    log_q = _total([per_datum(guide.nodes[s.name], s) for s in plan.latents]).reshape(copies, n)
+    return Draws(latents, log_p=found[0] + found[1], log_q=log_q, log_lik=found[1])
 
 
 def _model(program: Program, plan: Plan, batch: Batch, guide: poutine.Trace) -> poutine.Trace:
@@ -309,7 +325,8 @@ def spans(plan: Plan, n: int, draws: int, rows: int) -> Iterator[tuple[slice, li
     else:
         at_once = min(draws, rows)
         step = max(1, rows // at_once)
-        parts = [at_once] * (draws // at_once) + ([draws % at_once] if draws % at_once else [])
+        some = min(at_once, max(1, rows // CACHED // step))
+        parts = [some] * (draws // some) + ([draws % some] if draws % some else [])
     for start in range(0, n, step):
         yield slice(start, min(start + step, n)), parts
 

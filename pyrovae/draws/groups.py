@@ -105,14 +105,14 @@ def by_guide(parts: list[int], keep_discrete: bool = False) -> Sampler:
 
     def sampler(chain: int, program: Any, plan: Plan, batch: Batch, block: slice, shared: Shared | None) -> Draws:
         pieces = []
+        exact = program.dimension_kl(batch) if len(plan.latents) == 1 else None
         for m in parts:
-            drawn = draw(program, plan, batch, m, shared)
+            drawn = draw(program, plan, batch, m, shared, kl=exact is None)
             if keep_discrete:
                 drawn.latents.update(draw_enumerated(program, plan, batch, drawn.latents, m, shared))
             pieces.append(drawn)
         whole = join(pieces, parts)
-        exact = program.dimension_kl(batch)
-        if exact is not None and len(plan.latents) == 1:
+        if exact is not None:
             whole.site_kl[plan.latents[0].name] = exact
         return whole
 

@@ -79,6 +79,9 @@ class Target:
         Differentiable with respect to u.
         """
         latents, jacobian = self._constrain(u)
+        direct = None if self.plan.discrete else self.program.densities(self.batch, latents)
+        if direct is not None:
+            return direct[0] + jacobian, direct[1]
         copies, n = u.shape[:2]
         trace = replayable(self.plan, {name: value.flatten(0, 1) for name, value in latents.items()})
         log_p, log_lik = densities_of(self.program, self.plan, self._rows(copies), trace, copies * n)

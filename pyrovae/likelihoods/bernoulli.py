@@ -6,6 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae import distributions as own
 from pyrovae.likelihoods._likelihood import NetworkLikelihood, cells
 
 __all__ = ["Bernoulli"]
@@ -27,11 +28,11 @@ class Bernoulli(NetworkLikelihood):
     >>> import torch
     >>> from pyrovae.networks import MLP
     >>> Bernoulli(MLP(8, (32,), 64))(torch.zeros(5, 8))
-    Independent(Bernoulli(logits: torch.Size([5, 64])), 1)
+    _Cells(Bernoulli(logits: torch.Size([5, 64])), 1)
     """
 
     support = constraints.boolean
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """p(x|z)."""
-        return cells(dist.Bernoulli(logits=self.parameters_of(z, context)), z)
+        return cells(own.Bernoulli(logits=self.parameters_of(z, context)), z)
