@@ -25,8 +25,12 @@ _WHERE = {
     "reconstruct": "pyrovae.draws",
     "encode": "pyrovae.draws",
     "impute": "pyrovae.draws",
+    "decode": "pyrovae.draws",
     "describe": "pyrovae.description",
     "diagnose": "pyrovae.diagnostics",
+    "compare": "pyrovae.diagnostics",
+    "correct": "pyrovae.repair",
+    "expectation": "pyrovae.repair",
     "Data": "pyrovae.data",
 }
 _MODULES = (
@@ -50,12 +54,16 @@ __all__ = [
     "NonFiniteError",
     "Program",
     "RunFolderError",
+    "compare",
+    "correct",
     "data",
+    "decode",
     "describe",
     "diagnose",
     "diagnostics",
     "distributions",
     "encode",
+    "expectation",
     "fit",
     "guides",
     "impute",
@@ -86,9 +94,10 @@ if TYPE_CHECKING:
     )
     from pyrovae.data import Data
     from pyrovae.description import describe
-    from pyrovae.diagnostics import diagnose
-    from pyrovae.draws import encode, impute, posterior, reconstruct, sample
+    from pyrovae.diagnostics import compare, diagnose
+    from pyrovae.draws import decode, encode, impute, posterior, reconstruct, sample
     from pyrovae.program import Program
+    from pyrovae.repair import correct, expectation
     from pyrovae.svi import EpochEnd, Fit, NonFiniteError, RunFolderError, fit, load
     from pyrovae.vae import VAE
 

@@ -46,7 +46,7 @@ def variable(tree: Any, group: str, name: str) -> xr.DataArray:
 
 
 def stats(tree: Any, name: str) -> xr.DataArray:
-    """A variable of ``sample_stats`` by (chain, draw, obs_id); of corrected draws, the weights that they had before.
+    """A variable of ``sample_stats`` by (chain, draw, obs_id); of resampled draws, what the draws before them had.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def stats(tree: Any, name: str) -> xr.DataArray:
         raise NotAvailable(f"{latents} shared by all data, so log p(x_i) has no importance weights of its own")
     if name in ("log_weight", "log_q") and isinstance(tree, xr.DataTree) and tree.attrs.get("method") == "nuts":
         raise NotAvailable("these are draws of a Markov chain: they need no weights, and have none")
-    original = name == "log_weight" and isinstance(tree, xr.DataTree) and "importance" in tree.children
+    original = isinstance(tree, xr.DataTree) and "importance" in tree.children and name in tree["importance"].dataset
     values = variable(tree, "importance" if original else "sample_stats", name)
     missing = [d for d in ("chain", "draw", "obs_id") if d not in values.dims]
     if missing:

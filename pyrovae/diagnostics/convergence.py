@@ -28,8 +28,8 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     xarray.Dataset
         ``rhat`` (chain), split R̂ over the two last quarters of the path; ``rhat_chains``, over all chains' last
         quarters, with two or more chains; ``change`` (chain), the ELBO's mean in the last quarter minus that in the
-        quarter before; ``remaining`` (chain), how much further it would rise if its gains went on falling from quarter
-        to quarter at the last two's rate, ∞ if they do not fall: an upper estimate where the rate was annealed, whose
+        quarter before; ``remaining`` (chain), how much further it would rise in a path as long again if its gains went
+        on falling from quarter to quarter as the last two did: an upper estimate where the rate was annealed, whose
         last gain is noise that was averaged out; ``after`` (chain), how many epochs came after those kept; and, with
         validation data, ``validation_loss`` (chain) = best − last validation bound, each smoothed over a twentieth of
         the epochs; nats per datum.
@@ -106,10 +106,9 @@ def _rhat(windows: np.ndarray) -> float:
 
 
 def _remaining(before: float, last: float) -> float:
-    """The sum of a geometric series of gains after the last one."""
-    if last <= 0:
-        return 0.0
-    return last * last / (before - last) if before > last else np.inf
+    """The sum of four more quarters' gains, each as much smaller than the one before as the last was; none rises."""
+    ratio = min(1.0, last / before) if before > 0 else 1.0
+    return max(0.0, last) * sum(ratio**k for k in range(1, 5))
 
 
 def _fall(values: np.ndarray) -> float:

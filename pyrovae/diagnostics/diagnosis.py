@@ -10,24 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["CONVERGED", "DESCRIBES", "HEADS", "IN_TIME", "TIGHT", "USABLE", "USED", "Diagnosis", "cell"]
-
-DESCRIBES = "Does it describe these data?"
-TIGHT = "Is the bound tight?"
-USABLE = "Is q(z|x) usable for each datum?"
-USED = "Are all latents used?"
-CONVERGED = "Has training converged?"
-IN_TIME = "Did training stop in time?"
-FAULTS = {
-    TIGHT: {"usable": "the ELBO is below log p(x)", "bad": "the ELBO is far below log p(x)"},
-    USABLE: {
-        "usable": "q(z|x) cannot stand for the posterior of some data",
-        "bad": "q(z|x) cannot stand for the posterior of many data",
-    },
-    USED: {"usable": "some latents carry nothing", "bad": "no latent carries anything"},
-    CONVERGED: {"usable": "training may not have converged", "bad": "training has not converged"},
-    IN_TIME: {"usable": "training went on a little too long", "bad": "training went on too long"},
-}
+__all__ = ["HEADS", "Diagnosis", "cell"]
 
 HEADS = {
     "question": "question",
@@ -47,44 +30,56 @@ class Diagnosis:
     ----------
     table
         Columns question, figure, threshold, bad (share of the data or of the latents that is bad, or NaN), verdict
-        ("good", "usable", "bad", "–" where there is nothing to judge, "not available") and action.
+        ("good", "usable", "bad", "–" where there is nothing to judge, "not available"), action, the one most likely to
+        help and why, fault, what is wrong in a few words, and first, the place of the fault in the order of mending.
     title
         What was judged.
+    core
+        The question without whose answer nothing is called good.
     """
 
     table: pd.DataFrame
     title: str
+    core: str
 
     @property
     def verdict(self) -> str:
-        """The worst verdict of the table."""
-        return next((v for v in ("bad", "usable", "good") if (self.table["verdict"] == v).any()), "not available")
+        """The worst verdict of the table; "not available" rather than "good" where the core question has no answer."""
+        found = next((v for v in ("bad", "usable", "good") if (self.table["verdict"] == v).any()), "not available")
+        return "not available" if found == "good" and self._answer(self.core) != "good" else found
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, in a few words each, in the order in which it should be mended."""
+        wrong = self.table[self.table["verdict"].isin(["usable", "bad"])]
+        return [str(fault) for fault in wrong.sort_values("first", kind="stable")["fault"]]
 
     @property
     def summary(self) -> str:
         """The verdict in words."""
         missing = int((self.table["verdict"] == "not available").sum())
-        rest = f" {missing} of {len(self.table)} checks could not be made; the table says why." if missing else ""
-        if self.verdict == "not available":
+        judged = int(self.table["verdict"].isin(["good", "usable", "bad"]).sum())
+        rest = f" {missing} of {judged + missing} checks could not be made; the table says why." if missing else ""
+        if self.faults:
+            wrong = self.table[self.table["verdict"].isin(["usable", "bad"])].sort_values("first", kind="stable")
+            lead = "Not to be trusted as it is" if self.verdict == "bad" else "Usable with care"
+            return f"{lead}: {'; '.join(self.faults)}. First: {wrong['action'].iloc[0]}.{rest}"
+        if not judged:
             return "Nothing could be judged; the table says why."
-        if self.verdict == "good":
-            count = len(self.table) - missing
-            some = "The one check made is good" if count == 1 else f"The {count} checks made are good"
-            made = some if missing else "All checks are good"
-            if self.table.set_index("question")["verdict"].get(USABLE) == "good":
-                made += ": the draws can stand for the posterior"
-            return f"{made}.{rest}"
-        bad = self.table[self.table["verdict"] == self.verdict]
-        faults = "; ".join(FAULTS[q][self.verdict] for q in bad["question"])
-        lead = "Not to be trusted as it is" if self.verdict == "bad" else "Usable with care"
-        return f"{lead}: {faults}. First: {bad['action'].iloc[0]}.{rest}"
+        if self.verdict == "not available":
+            return f"Nothing wrong was seen, and the main question was not answered: {self.core}{rest}"
+        made = "All checks are good" if not missing else f"The {judged} checks made are good"
+        return f"{made}: the draws can stand for the posterior.{rest}"
+
+    def _answer(self, question: str) -> str:
+        return str(self.table.set_index("question")["verdict"].get(question, "not available"))
 
     def __str__(self) -> str:
         return _text(self)
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell(c, v))}</td>" for c, v in row.items()) + "</tr>"
+            "<tr>" + "".join(f"<td>{html.escape(cell(c, row[c]))}</td>" for c in HEADS) + "</tr>"
             for _, row in self.table.iterrows()
         )
         head = "".join(f"<th>{html.escape(HEADS[c])}</th>" for c in HEADS)

@@ -12,6 +12,9 @@ from pyrovae.diagnostics._tree import NotAvailable, by_blocks, stats
 
 __all__ = ["good_k", "pareto_k"]
 
+KNOWN = "pareto_k"
+"""The group of a tree in which those who ask several times put the answer."""
+
 
 def good_k(draws: int) -> float:
     """The largest k̂ at which so many draws are enough: min(1 − 1/log10 S, 0.7).
@@ -50,6 +53,8 @@ def pareto_k(tree: xr.DataTree) -> xr.Dataset:
     ----------
     Yao, Vehtari, Simpson & Gelman 2018, 1802.02538, section 3; Vehtari et al. 2024, 1507.02646.
     """
+    if isinstance(tree, xr.DataTree) and KNOWN in tree.children:
+        return tree[KNOWN].to_dataset()
     log_weight = stats(tree, "log_weight")
     draws = log_weight.sizes["draw"]
     if draws < FEWEST:

@@ -19,7 +19,7 @@ def value_and_gradient(density: Density, u: Tensor) -> tuple[Tensor, Tensor]:
         u = u.detach().requires_grad_()
         value = density(u)
         (gradient,) = torch.autograd.grad(value.sum(), u)
-    value = value.detach()
+    value = value.detach().to(u.dtype)
     finite = torch.isfinite(value) & torch.isfinite(gradient).all(-1)
     return torch.where(finite, value, -torch.inf), torch.where(finite[..., None], gradient, 0.0)
 

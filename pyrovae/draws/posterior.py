@@ -18,11 +18,14 @@ from pyrovae._rng import preserved
 from pyrovae.draws.blocks import most_predictive, spans
 from pyrovae.draws.chains import Chains, prepare_draws, shared_draws
 from pyrovae.draws.groups import Sampler, by_guide, write_block
+from pyrovae.draws.markov import nuts_bar, nuts_options
 from pyrovae.draws.predict import prior_groups
 from pyrovae.draws.tree import DiskTree, MemoryTree, write_netcdf
 from pyrovae.svi.batches import Batches
 
 __all__ = ["make_tree", "posterior"]
+
+METHODS = ("guide", "nuts")
 
 
 def posterior(
@@ -31,13 +34,18 @@ def posterior(
     *,
     context: Any = None,
     draws: int = 1000,
+    method: str = "guide",
+    chains: int | None = None,
+    warmup: int | None = None,
+    target_accept: float | None = None,
     seed: int = 0,
     predictive: int | None = None,
     discrete: bool = False,
     path: str | Path | None = None,
     overwrite: bool = False,
+    progress: bool = True,
 ) -> xr.DataTree:
-    """Draws of q(z|x) for each datum, with what is needed to judge them, as an ArviZ tree.
+    """Draws of q(z|x), or of the exact p(z|x), for each datum, with what is needed to judge them, as an ArviZ tree.
 
     Parameters
     ----------
@@ -47,6 +55,14 @@ def posterior(
         As for `pyrovae.fit`; ideally held out.
     draws
         Draws per chain and datum.
+    method
+        "guide": independent draws of q(z|x), at once. "nuts": Markov chains of p(z|x) under the parameters that the
+        fit chose, by the No-U-Turn sampler, for latents that a gradient can move: exact as far as they have mixed
+        (`pyrovae.diagnostics.sampler_checks`), and some thousand times the work; a few dozen data tell how far q is
+        off (`pyrovae.diagnostics.gold_standard`).
+    chains, warmup, target_accept
+        Of "nuts" alone: Markov chains per datum (4), transitions of each that adapt and are thrown away (500), and the
+        acceptance rate that they adapt the step size to (.8; more of it for draws that diverge).
     seed
         Decides every draw; the global random state is left as it was.
     predictive
@@ -58,6 +74,8 @@ def posterior(
         tree that is returned then reads from the store.
     overwrite
         Replace what is at ``path``.
+    progress
+        Show how far the Markov chains are, on a terminal.
 
     Returns
     -------
@@ -78,15 +96,25 @@ def posterior(
     datum has no other latent than enumerated ones, the group ``log_likelihood`` holds log p(x_i|θ_s), for ``az.loo``
     of data that the program was fitted to; ``az.loo_approximate_posterior`` corrects it for the guide.
 
+    Chains of "nuts" start from draws of the guide, twice as far from its median, with its spread as the first metric;
+    step size and diagonal metric are each chain's and datum's own. ``sample_stats`` then has no ``log_q`` or
+    ``log_weight``, but what ArviZ knows of a sampler: ``lp`` (log p(x, z) of the unconstrained latents), ``energy``,
+    ``diverging``, ``acceptance_rate``, ``tree_depth``, ``n_steps`` and ``step_size``.
+
     Enumerated sites c, named in ``attrs["enumerated_sites"]``, are summed out of ``log_p`` and ``log_lik`` exactly. A
     draw of x is made given one of p(c|x, z), as it is given one of q(z|x).
 
     Raises
     ------
     ValueError
-        If the data do not suit the program, or draws are not defined for it.
+        If the data do not suit the program, or draws are not defined for it; with "nuts", if a latent is shared by all
+        data, discrete, or on a support that no bijection from the real line reaches.
     FileExistsError
         If ``path`` exists and ``overwrite`` is False.
+
+    References
+    ----------
+    Hoffman & Gelman 2014, 1111.4246; Betancourt 2017, 1701.02434.
 
     Examples
     --------
@@ -96,18 +124,32 @@ def posterior(
     >>> tree = pv.posterior(vae, torch.zeros(5, 3), draws=10)
     >>> dict(tree["posterior"].sizes)
     {'chain': 1, 'draw': 10, 'obs_id': 5, 'z_dim_0': 2}
+    >>> exact = pv.posterior(vae, torch.zeros(2, 3), draws=10, method="nuts", chains=2, warmup=30)
+    >>> dict(exact["posterior"].sizes)
+    {'chain': 2, 'draw': 10, 'obs_id': 2, 'z_dim_0': 2}
     """
-    return make_tree(
-        fit,
-        data,
-        context=context,
-        draws=draws,
-        seed=seed,
-        predictive=predictive,
-        discrete=discrete,
-        path=path,
-        overwrite=overwrite,
-    )
+    options: dict[str, Any] = {
+        "context": context,
+        "draws": draws,
+        "seed": seed,
+        "predictive": predictive,
+        "discrete": discrete,
+        "path": path,
+        "overwrite": overwrite,
+    }
+    if method not in METHODS:
+        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    given: dict[str, Any] = {"chains": chains, "warmup": warmup, "target_accept": target_accept}
+    if method == "guide":
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name}={value!r} is of Markov chains, and draws of the guide are independent, a chain for each "
+                    "restart of the fit: leave it out, or ask for method='nuts'"
+                )
+        return make_tree(fit, data, **options)
+    with nuts_bar(progress) as bar:
+        return make_tree(fit, data, **options, **nuts_options(draws, seed, discrete, bar, **given))
 
 
 def make_tree(
@@ -124,6 +166,7 @@ def make_tree(
     copies: int | None = None,
     sampler: Callable[[Sampler], Sampler] | None = None,
     most_rows: int | None = None,
+    guide_draws: int | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
     """As `posterior`, with draws made in another way.
@@ -136,6 +179,8 @@ def make_tree(
         Makes what draws from what draws by the guide; called for each block of data.
     most_rows
         Rows (data times draws made at once) that a block may hold, if fewer than memory would take.
+    guide_draws
+        How many draws the guide makes of each datum, where the sampler turns them into ``draws`` of another kind.
     attrs
         Further attributes of the tree.
     """
@@ -158,8 +203,8 @@ def make_tree(
             most_predictive(len(chains), len(batches), cells, draws) if predictive is None else min(predictive, draws)
         )
         shared = shared_draws(chains, batches, plan, draws, seed)
-        for block, parts in spans(plan, len(batches), draws, rows):
-            make = by_guide(parts, discrete)
+        for block, parts in spans(plan, len(batches), guide_draws or draws, rows):
+            make = by_guide(parts, discrete and guide_draws is None)
             make = make if sampler is None else sampler(make)
             write_block(sink, chains, plan, batches, block, make, keep, rows, seed, shared)
         prior = prior_groups(chains, plan, batches, min(draws, 1000), rows, seed, enumerated=discrete)

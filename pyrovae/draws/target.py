@@ -66,8 +66,8 @@ class Target:
 
     def unconstrain(self, latents: dict[str, Tensor]) -> Tensor:
         """u (copies, n, dim) of latents {site: (copies, n, *event)}."""
-        parts = [self.transforms[s.name].inv(latents[s.name]).flatten(2) for s in self.sites]
-        return torch.cat([p if p.dim() == 3 else p[..., None] for p in parts], -1)
+        parts = [self.transforms[s.name].inv(latents[s.name]) for s in self.sites]
+        return torch.cat([p.reshape(*p.shape[:2], -1) for p in parts], -1)
 
     def log_jacobian(self, u: Tensor) -> Tensor:
         """log |dz/du| (copies, n): log q(u) = log q(z) + this."""

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from pyrovae._numbers import at_least
 from pyrovae.diagnostics import elbo_terms
+from pyrovae.diagnostics._observed import event_dims, feature_names, observed_name
 from pyrovae.diagnostics._tree import chosen, variable
-from pyrovae.plots._images import Scale, as_images, event_dims, feature_names, observed_name, show, value_range
+from pyrovae.plots._images import Scale, as_images, show, value_range
 from pyrovae.plots._intervals import feature_axis, intervals
 from pyrovae.plots._style import BLUE, INK, number, styled
 

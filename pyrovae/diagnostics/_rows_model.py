@@ -1,0 +1,162 @@
+"""Rows of `diagnose` on the model: latents, likelihood, prior, and what data simulated from it show."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pyrovae.diagnostics._figures import GUIDE, LATENTS, LEVEL, LIKELIHOOD, PRIOR, SOME, Figures, Row, probability
+from pyrovae.diagnostics._tree import NotAvailable, latent_sites
+from pyrovae.diagnostics.aggregate import prior_match
+from pyrovae.diagnostics.annealing import bdmc
+from pyrovae.diagnostics.calibration import calibration
+from pyrovae.diagnostics.latents import active_units, collapse
+from pyrovae.diagnostics.predictive import predictive_check
+from pyrovae.diagnostics.sbc import sbc
+
+__all__ = ["bracketed", "calibrated", "latents", "likelihood", "prior"]
+
+MUCH = 0.5
+
+"""Standard deviations between data and replicates, from which on a likelihood is bad."""
+EFFECT = 0.01
+
+"""Energy coefficient of a mismatch that matters: a shift of all latents by a fifth of their standard deviation."""
+BIAS, DISPERSION = 0.03, 0.2
+
+"""Of mean ranks and of their log variance ratio: what is found below these is too small to matter."""
+SIMULATIONS = 50
+SHORT = 0.25
+"""Nats per datum that log p̂(x) may be too low."""
+
+
+def latents(figures: Figures) -> Row | None:
+    """How many latents carry something."""
+    tree, active = figures.tree, []
+    sites = [s for s in latent_sites(tree) if tree["posterior"][s].dtype.kind == "f"]
+    if not sites:
+        raise NotAvailable("the latents of a datum are categories, which have no variance")
+    for site in sites:
+        active += np.atleast_1d(active_units(tree, site=site)["active"].values[:1]).ravel().tolist()
+    try:
+        collapsed = 0 if figures.sampled else sum(int(collapse(tree, site=s)["collapsed"].sum()) for s in sites)
+    except NotAvailable:
+        collapsed = 0
+    idle = 1 - float(np.mean(active))
+    verdict = "good" if idle == 0 else "usable" if idle < 1 else "bad"
+    fewer = f"latents={sum(active)}: the others repeat their prior, and cost nothing but time"
+    return {
+        "figure": f"{sum(active)} of {len(active)} active" + (f", {collapsed} collapsed" if collapsed else ""),
+        "threshold": "Var E z > 1% of prior",
+        "bad": idle,
+        "verdict": verdict,
+        "fault": "no latent carries anything" if verdict == "bad" else "some latents carry nothing",
+        "first": LATENTS,
+        "action": "–"
+        if idle == 0
+        else fewer
+        if idle < 1
+        else "a weaker likelihood network, or a smaller lr: the data are described without z",
+    }
+
+
+def likelihood(figures: Figures) -> Row | None:
+    """Data against replicates of them, given the latents."""
+    found = predictive_check(figures.tree, seed=figures.seed)
+    p, worst = found.attrs["p"], found.attrs["worst"]
+    wrong = found.where(found["found"], drop=True)
+    if wrong.sizes["statistic"]:
+        worst = str(wrong["statistic"].values[int(np.argmax(np.abs(wrong["effect"].values)))])
+    effect = float(np.abs(found["effect"].sel(statistic=worst)))
+    where = str(found["where"].sel(statistic=worst).item())
+    verdict = "good" if not found.attrs["found"] else "usable" if effect < MUCH else "bad"
+    figure = f"{worst}{f' ({where})' if where else ''}: {effect:.2f} s.d. off, p = {probability(p)}"
+    if verdict != "good" and found.attrs["corrected"] < 1 - SOME:
+        return _whose(figure, found.attrs["corrected"])
+    return {
+        "figure": figure,
+        "threshold": f"< 0.1, or p > {LEVEL}",
+        "bad": found.attrs["found"] / found.sizes["statistic"],
+        "verdict": verdict,
+        "fault": f"the likelihood does not describe the data ({worst})",
+        "first": LIKELIHOOD,
+        "action": "–"
+        if verdict == "good"
+        else "another likelihood: given their latents, data differ from its draws; "
+        "plots.plot_ppc(tree) and diagnostics.predictive_check(tree) show how",
+    }
+
+
+def _whose(figure: str, corrected: float) -> Row:
+    """A finding that may be the guide's."""
+    return {
+        "figure": figure,
+        "verdict": "–",
+        "action": f"not judged: {100 * corrected:.0f} % of the draws stand for the posterior",
+    }
+
+
+def prior(figures: Figures) -> Row | None:
+    """The aggregate posterior against the prior."""
+    found = prior_match(figures.tree, seed=figures.seed)
+    p, effect = float(found["p_value"].values[0]), float(found["effect"].values[0])
+    verdict = "good" if p > LEVEL or effect < EFFECT else "usable" if effect < 4 * EFFECT else "bad"
+    figure = f"energy {effect:.3f}, p = {probability(p)}"
+    if verdict != "good" and float(found["corrected"].values[0]) < 1 - SOME:
+        return _whose(figure, float(found["corrected"].values[0]))
+    return {
+        "figure": figure,
+        "threshold": f"< {EFFECT}, or p > {LEVEL}",
+        "verdict": verdict,
+        "fault": "the prior is not where the data are encoded",
+        "first": PRIOR,
+        "action": "–"
+        if verdict == "good"
+        else "a prior that is learned, such as priors.GaussianMixture or VampPrior: "
+        "draws of this one decode to what the data are not",
+    }
+
+
+def calibrated(figures: Figures) -> Row | None:
+    """Ranks of the truth in data simulated from the model."""
+    if figures.model is None or figures.sampled:
+        return None
+    fit, data, context = figures.model
+    found = calibration(sbc(fit, data, context=context, seed=figures.seed), level=LEVEL)
+    wrong = found["quantity"].values[found["verdict"].values != "calibrated"]
+    p = float(found["adjusted_p"].min())
+    names = sorted({str(v) for v in found["verdict"].values if v != "calibrated"})
+    far = bool((abs(found["bias"]) > BIAS).any() or (abs(np.log(found["dispersion"])) > DISPERSION).any())
+    verdict = "good" if not len(wrong) or not far else "usable"
+    return {
+        "figure": f"{len(wrong)} of {found.sizes['quantity']} off" + (f": {', '.join(names)}" if names else ""),
+        "threshold": f"p > {LEVEL} (is {probability(p)})",
+        "bad": len(wrong) / found.sizes["quantity"],
+        "verdict": verdict,
+        "fault": f"on data of the model's own, q is {', '.join(names)}",
+        "first": GUIDE,
+        "action": "–"
+        if verdict == "good"
+        else "plots.plot_calibration of diagnostics.sbc(fit, data) shows where: a richer guide, or more training",
+    }
+
+
+def bracketed(figures: Figures) -> Row | None:
+    """The importance-sampled evidence of simulated data against an upper bound."""
+    if figures.model is None or figures.sampled:
+        return None
+    fit, data, context = figures.model
+    found = bdmc(fit, data, context=context, simulations=SIMULATIONS, seed=figures.seed)
+    short = float(found["mean"].sel(quantity="importance_gap"))
+    error = float(found["se"].sel(quantity="importance_gap"))
+    width = float(found["mean"].sel(quantity="gap"))
+    verdict = "good" if short - 2 * error < SHORT else "usable" if short < 4 * SHORT else "bad"
+    return {
+        "figure": f"short by ≤ {short:.2f} ± {error:.2f}, bracket {width:.2f}",
+        "threshold": f"< {SHORT}",
+        "verdict": verdict,
+        "fault": "log p̂(x) is too low on data of the model's own",
+        "first": GUIDE,
+        "action": "–"
+        if verdict == "good"
+        else "pv.diagnostics.ais(fit, data) for the evidence: the guide's draws miss part of the posterior",
+    }

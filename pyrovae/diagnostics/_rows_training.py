@@ -1,0 +1,55 @@
+"""Rows of `diagnose` on training: whether it was long enough, and whether it was too long."""
+
+from __future__ import annotations
+
+from pyrovae.diagnostics._figures import TRAINING, Figures, Row
+from pyrovae.diagnostics._tree import NotAvailable
+
+__all__ = ["converged", "in_time"]
+
+RHAT = 1.1
+PATIENCE = 8
+
+"""Epochs after the best one, from which on training is seen to have stopped for lack of gain."""
+CHANGE = 0.5
+
+
+def converged(figures: Figures) -> Row | None:
+    """Whether the optimiser stopped moving."""
+    history = figures.history
+    rhat, change, remaining, after = (float(history[k].values[0]) for k in ("rhat", "change", "remaining", "after"))
+    if after >= PATIENCE:
+        return {"figure": f"best {after:.0f} epochs before the end", "threshold": "–", "verdict": "good"}
+    good = rhat < RHAT or (abs(change) < CHANGE and remaining < CHANGE)
+    falls = change < 0
+    verdict = "good" if good else "usable" if falls or remaining < 4 * CHANGE else "bad"
+    return {
+        "figure": f"ELBO {f'falls {-change:.2f}' if falls else f'may rise {remaining:.2f}'}, R̂ {rhat:.2f}",
+        "threshold": f"< {CHANGE}, or R̂ < {RHAT}",
+        "verdict": verdict,
+        "fault": "training has not converged" if verdict == "bad" else "training may not have converged",
+        "first": TRAINING,
+        "action": "–"
+        if good
+        else "a lower lr: the bound falls"
+        if falls
+        else "more epochs, or a larger lr: the bound was still rising, and what else is found here may change",
+    }
+
+
+def in_time(figures: Figures) -> Row | None:
+    """Whether training went on too long."""
+    if "validation_loss" not in figures.history:
+        raise NotAvailable("fit with validation= to see whether training went on too long")
+    loss = float(figures.history["validation_loss"].values[0])
+    verdict = "good" if loss < CHANGE else "usable" if loss < 4 * CHANGE else "bad"
+    return {
+        "figure": f"{loss:.2f} below its best",
+        "threshold": f"< {CHANGE}",
+        "verdict": verdict,
+        "fault": f"training went on {'' if verdict == 'bad' else 'a little '}too long",
+        "first": TRAINING,
+        "action": "–"
+        if loss < CHANGE
+        else "patience=20 in pv.fit, which goes back to the best epoch: the program learned its training data by heart",
+    }
