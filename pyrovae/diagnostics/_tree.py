@@ -123,7 +123,8 @@ def by_blocks(values: Sequence[xr.DataArray], reduce: Callable[..., Any]) -> Ite
 
 
 def chosen(tree: xr.DataTree, values: xr.Dataset | xr.DataArray) -> int:
-    """The position in ``values`` of the chain that the fit chose by its bound; the first one if it was cut away.
+    """The position in ``values`` of the chain that the fit chose by its bound; the first one if it was cut away, and of
+    Markov chains, which are all of that one.
 
     Raises
     ------
@@ -132,6 +133,8 @@ def chosen(tree: xr.DataTree, values: xr.Dataset | xr.DataArray) -> int:
     """
     if "chain" not in values.dims:
         raise ValueError(f"expected the dimension chain, as pv.posterior makes it, got {tuple(map(str, values.dims))}")
+    if tree.attrs.get("method") == "nuts":
+        return 0
     try:
         settings = json.loads(tree.attrs.get("settings", "null"))
     except (TypeError, json.JSONDecodeError):
