@@ -83,7 +83,8 @@ def pairs(tree: xr.DataTree, var_name: str | None, seed: int) -> Pairs:
 def _pick(tree: xr.DataTree, chain: int, draws: int, n: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Which draws the replicated sets take, (set, datum), and the share of the data for which they are p(z|x)'s.
 
-    By smoothed weights where k̂ is good, else by equal ones; in random order, so that each row has them by itself.
+    By smoothed weights, which where k̂ is bad bring the draws nearer to the posterior without making them its own; in
+    random order, so that each row has them by itself.
     """
     if shared_sites(tree):  # a draw of what is shared holds for all data
         return np.broadcast_to(np.arange(draws)[:, None], (draws, n)), float("nan")
@@ -99,9 +100,8 @@ def _pick(tree: xr.DataTree, chain: int, draws: int, n: int, rng: np.random.Gene
         return pick, float("nan")
     resampled, limit, good, start = "importance" in tree.children, good_k(made), 0, 0
     for smoothed, khat, constant in by_blocks([log_weight], lambda block: psis(np.moveaxis(block[0], 0, -1))):
-        usable = khat < limit
-        good += int(usable.sum())
-        for i in np.flatnonzero(usable & ~constant) if not resampled else ():
+        good += int((khat < limit).sum())
+        for i in np.flatnonzero(~constant) if not resampled else ():
             total = np.exp(smoothed[i, :draws]).cumsum()
             at = np.searchsorted(total, u[:, start + i] * total[-1], side="right")
             pick[:, start + i] = np.minimum(at, draws - 1)

@@ -15,11 +15,10 @@ from pyrovae.diagnostics.sampler import sampler_checks
 __all__ = ["evidence", "mixing", "right_intervals", "tightness", "usability"]
 
 GAP = 0.5
-
 """Nats per datum: a bound this close to log p(x) ranks models as the evidence would."""
 JUDGED = 20
+"""Data whose weights can be relied on, from which on q's intervals are judged."""
 WIDTH, SHIFT = 1.15, 0.3
-
 """Of q's standard deviations and means, beside the posterior's: beyond these a 90 % interval holds less than 86 %."""
 
 

@@ -16,15 +16,13 @@ from pyrovae.diagnostics.sbc import sbc
 __all__ = ["bracketed", "calibrated", "latents", "likelihood", "prior"]
 
 MUCH = 0.5
-
 """Standard deviations between data and replicates, from which on a likelihood is bad."""
 EFFECT = 0.01
-
 """Energy coefficient of a mismatch that matters: a shift of all latents by a fifth of their standard deviation."""
 BIAS, DISPERSION = 0.03, 0.2
-
 """Of mean ranks and of their log variance ratio: what is found below these is too small to matter."""
 SIMULATIONS = 50
+"""Of bidirectional Monte Carlo."""
 SHORT = 0.25
 """Nats per datum that log p̂(x) may be too low."""
 

@@ -7,9 +7,10 @@ from pyrovae.diagnostics._tree import NotAvailable
 
 __all__ = ["converged", "in_time"]
 
-RHAT = 1.1
+RHAT, STEADY = 1.1, 0.1
+"""Of windows of the path, and in nats per datum: an unfinished fit gains little more by the same rate, and far more by
+another, so that the least gain counts that noise does not make."""
 PATIENCE = 8
-
 """Epochs after the best one, from which on training is seen to have stopped for lack of gain."""
 CHANGE = 0.5
 
@@ -20,12 +21,13 @@ def converged(figures: Figures) -> Row | None:
     rhat, change, remaining, after = (float(history[k].values[0]) for k in ("rhat", "change", "remaining", "after"))
     if after >= PATIENCE:
         return {"figure": f"best {after:.0f} epochs before the end", "threshold": "–", "verdict": "good"}
-    good = rhat < RHAT or (abs(change) < CHANGE and remaining < CHANGE)
     falls = change < 0
+    good = rhat < RHAT or (abs(change) < STEADY and remaining < STEADY)
+    good |= falls and "validation_loss" in history  # it has passed its best: `in_time` judges by how much
     verdict = "good" if good else "usable" if falls or remaining < 4 * CHANGE else "bad"
     return {
         "figure": f"ELBO {f'falls {-change:.2f}' if falls else f'may rise {remaining:.2f}'}, R̂ {rhat:.2f}",
-        "threshold": f"< {CHANGE}, or R̂ < {RHAT}",
+        "threshold": f"< {STEADY}, or R̂ < {RHAT}",
         "verdict": verdict,
         "fault": "training has not converged" if verdict == "bad" else "training may not have converged",
         "first": TRAINING,

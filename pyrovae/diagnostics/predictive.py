@@ -17,14 +17,12 @@ from pyrovae.diagnostics._pairs import FEWEST_DATA, Pairs, pairs
 from pyrovae.diagnostics._tree import variable
 from pyrovae.diagnostics.calibration import _holm
 
-__all__ = ["CORRECTED", "LEVEL", "MATERIAL", "predictive_check"]
+__all__ = ["LEVEL", "MATERIAL", "predictive_check"]
 
 LEVEL = 0.01
 """The chance that anything is found where the model is right."""
-MATERIAL = 0.1
+MATERIAL = 0.15
 """Effects below it, in standard deviations of a datum, are left alone, however many data show them."""
-CORRECTED = 0.95
-"""The share of the data whose draws must stand for the posterior, for a finding to be the likelihood's."""
 
 SETS = 20
 """Replicated sets that statistics of many features are averaged over."""
@@ -43,9 +41,9 @@ def predictive_check(
     """Whether the likelihood, given the latents, describes the data: exact tests of data against replicates of them.
 
     If the model is right and z_i a draw of p(z|x_i), then x_i and a replicate x̃_i ~ p(x|z_i) are exchangeable given
-    z_i. So one draw of z_i is taken for each datum, by smoothed importance weights where their k̂ is good, and the
-    difference T(x, z) − T(x̃, z) of any statistic of the set is compared with what it is after each pair changes
-    places, or not, at random: an exact test in finite samples. Everything is of the chain that the fit chose.
+    z_i. So one draw of z_i is taken for each datum, by smoothed importance weights, and the difference
+    T(x, z) − T(x̃, z) of any statistic of the set is compared with what it is after each pair changes places, or not,
+    at random: an exact test in finite samples. Everything is of the chain that the fit chose.
 
     Parameters
     ----------
@@ -81,10 +79,10 @@ def predictive_check(
         - ``effect``: the difference of the averages in standard deviations of a datum, as two replicates of it differ:
           it does not grow with the number of data. Above 0 where the data have more.
         - ``where``: the feature, or direction, that it is of; "" of the others.
-        - ``found``: ``p_adjusted`` below .01, and an effect of at least .1 either way.
+        - ``found``: ``p_adjusted`` below .01, and an effect of at least .15 either way.
 
         ``attrs``: ``p``, the least adjusted p-value; ``worst``, its statistic; ``found``, how many; ``corrected``, the
-        share of the data whose draws stand for p(z|x) (NaN: not known); ``data``, how many, of very large sets a part;
+        share of the data whose k̂ is good, so that their draws stand for p(z|x) (NaN: not known); ``data``, how many, of very large sets a part;
         ``left_out``, what could not be had, and why.
 
     Raises
@@ -96,11 +94,13 @@ def predictive_check(
 
     Notes
     -----
-    Where ``corrected`` is below about .95, a finding may be the guide's: draws of z that are too wide or misplaced make
-    data less likely than replicates. Draws by another guide, or ``pv.posterior(…, method="nuts")`` of some data, tell.
+    Where ``corrected`` is below about .75, a finding may be the guide's: with draws of z that are too wide or misplaced
+    data are less likely than replicates, with draws that are too narrow more. Draws of a better guide, or
+    ``pv.posterior(…, method="nuts")`` of some data, tell.
 
-    Parameters fitted to N other data are a little wrong, which n ≫ N data will show; with n ≈ N/2 the rate of false
-    alarms was seen to stay at the level. ``effect`` keeps small errors from being found in large sets.
+    Parameters fitted to N other data are a little wrong, which many data show. Seen of pPCA at maximum likelihood,
+    N = 500: n = 300 data are found to differ in 1 % of the sets, n = 3,000 in none, though p is below .01 in 30 %: it is
+    the threshold of the effect that leaves small errors alone.
 
     References
     ----------
@@ -124,7 +124,9 @@ def predictive_check(
     >>> x = torch.randn(200, 1, generator=generator) + 0.5 * torch.randn(200, 2, generator=generator)
     >>> for noise in (0.5, 0.25):
     ...     checked = pv.diagnostics.predictive_check(pv.posterior(vae(noise), x, draws=50))
-    ...     print(checked.attrs["found"] > 0, checked["effect"].values[0].round(1))
+    ...     print(checked.attrs["found"] > 0, float(checked["effect"].values[0]) > -0.2)
+    False True
+    True False
     """
     more = _functions(statistics)
     permutations = at_least("permutations", permutations, 99)
