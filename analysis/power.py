@@ -2,7 +2,7 @@
 
     python -m analysis.power [--fits 100] [--out runs/power] [--jobs 2]
 
-Each fit is of new data from a linear Gaussian model with two latents (probabilistic PCA), 800 to train, 300 held out,
+Each fit is of new data from a linear Gaussian model with two latents (probabilistic PCA), 1,000 to train, 400 held out,
 by SVI with a full-covariance guide, which holds the exact posterior. Then one thing is wrong at a time:
 
 - nothing;
@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 import pyrovae as pv
 
-FEATURES, LATENTS, TRAIN, HELD_OUT, NOISE = 8, 2, 800, 300, 0.5
+FEATURES, LATENTS, TRAIN, HELD_OUT, NOISE = 8, 2, 1000, 400, 0.5
 DRAWS = 1000
 
 

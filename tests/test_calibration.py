@@ -22,8 +22,8 @@ from torch import Tensor
 import pyrovae as pv
 from analysis import calibration as analysis
 from pyrovae.diagnostics import NotAvailable
-from pyrovae.diagnostics._uniformity import _inside, bands, p_uniform
-from pyrovae.diagnostics.calibration import LEVEL, _holm, calibration, coverage, pits
+from pyrovae.diagnostics._uniformity import _inside, bands, holm, p_uniform
+from pyrovae.diagnostics.calibration import LEVEL, calibration, coverage, pits
 from pyrovae.diagnostics.sbc import SCOPE, sbc
 from pyrovae.plots.calibration import plot_calibration
 from tests import programs
@@ -462,8 +462,8 @@ def test_what_is_no_set_of_ranks() -> None:
 
 
 def test_holm_is_holms() -> None:
-    np.testing.assert_allclose(_holm(np.array([[0.01, 0.04], [0.03, 0.005]])), [[0.03, 0.06], [0.06, 0.02]])
-    assert _holm(np.array([0.6, 0.9])).max() == 1
+    np.testing.assert_allclose(holm(np.array([[0.01, 0.04], [0.03, 0.005]])), [[0.03, 0.06], [0.06, 0.02]])
+    assert holm(np.array([0.6, 0.9])).max() == 1
 
 
 def test_verdicts_name_the_larger_fault() -> None:

@@ -20,6 +20,7 @@ from pyrovae.diagnostics.importance import importance
 from pyrovae.diagnostics.intervals import intervals
 from pyrovae.diagnostics.latents import active_units, collapse
 from pyrovae.diagnostics.predictive import predictive_check
+from pyrovae.diagnostics.prior_predictive import prior_predictive_check
 from pyrovae.diagnostics.reliability import good_k, pareto_k
 from pyrovae.diagnostics.sampler import sampler_checks
 from pyrovae.diagnostics.sbc import sbc
@@ -50,6 +51,7 @@ __all__ = [
     "pareto_k",
     "predictive_check",
     "prior_match",
+    "prior_predictive_check",
     "rate_distortion",
     "sampler_checks",
     "sbc",

@@ -88,11 +88,16 @@ def _of_log_lik(pairs: Pairs) -> list[Discrepancy]:
         a, b = pair(r)
         return np.minimum(a - limit, 0), np.minimum(b - limit, 0)
 
+    def upper(r: int) -> Values:
+        a, b = pair(r)
+        return (a > middle).astype(float), (b > middle).astype(float)
+
     first = np.concatenate(pair(0))
-    limit = float(np.quantile(first, LOWEST))
+    middle, limit = float(np.median(first)), float(np.quantile(first, LOWEST))
     return [
         _one("log p(x|z), mean", pair),
         _one("log p(x|z), spread", _squared(pair, float(first.mean())), _root),
+        _one("log p(x|z), upper half", upper),  # counted, not weighed: flips of a few far outliers say nothing
         _one(f"log p(x|z), lowest {100 * LOWEST:.0f} %", tail),
     ]
 

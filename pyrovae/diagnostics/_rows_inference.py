@@ -50,10 +50,10 @@ def tightness(figures: Figures) -> Row | None:
     if figures.sampled or figures.corrected:
         return None
     elbo = elbo_terms(figures.tree)["elbo"]
+    if not bool(np.isfinite(elbo).all() & np.isfinite(figures.evidence).all()):
+        raise NotAvailable("the ELBO or log p̂(x) is not finite for some data")
     gap = float((figures.evidence - elbo).mean())
     verdict = "good" if gap < GAP else "usable" if gap < 4 * GAP else "bad"
-    if not math.isfinite(gap):
-        raise NotAvailable("the ELBO or log p̂(x) is not finite for some data")
     return {
         "figure": f"ELBO {number(float(elbo.mean()))}, gap {'≥ ' if figures.unreliable > FEW else ''}{number(gap)}",
         "threshold": f"gap < {GAP}",

@@ -10,13 +10,13 @@ from pyrovae.diagnostics.aggregate import prior_match
 from pyrovae.diagnostics.annealing import bdmc
 from pyrovae.diagnostics.calibration import calibration
 from pyrovae.diagnostics.latents import active_units, collapse
-from pyrovae.diagnostics.predictive import predictive_check
+from pyrovae.diagnostics.predictive import MATERIAL, predictive_check
 from pyrovae.diagnostics.sbc import sbc
 
 __all__ = ["bracketed", "calibrated", "latents", "likelihood", "prior"]
 
-MUCH = 0.5
-"""Standard deviations between data and replicates, from which on a likelihood is bad."""
+MUCH, MOST = 0.5, 9
+"""Standard deviations between data and replicates, from which on a likelihood is bad, and told no more."""
 EFFECT = 0.01
 """Energy coefficient of a mismatch that matters: a shift of all latents by a fifth of their standard deviation."""
 BIAS, DISPERSION = 0.03, 0.2
@@ -67,12 +67,13 @@ def likelihood(figures: Figures) -> Row | None:
     effect = float(np.abs(found["effect"].sel(statistic=worst)))
     where = str(found["where"].sel(statistic=worst).item())
     verdict = "good" if not found.attrs["found"] else "usable" if effect < MUCH else "bad"
-    figure = f"{worst}{f' ({where})' if where else ''}: {effect:.2f} s.d. off, p = {probability(p)}"
-    if verdict != "good" and found.attrs["corrected"] < 1 - SOME:
+    off = f"{effect:.2f}" if effect < MOST else f"over {MOST}"
+    figure = f"{worst}{f' ({where})' if where else ''}: {off} s.d. off, p = {probability(p)}"
+    if verdict != "good" and not figures.sampled and not found.attrs["corrected"] >= 1 - SOME:
         return _whose(figure, found.attrs["corrected"])
     return {
         "figure": figure,
-        "threshold": f"< 0.1, or p > {LEVEL}",
+        "threshold": f"< {MATERIAL}, or p > {LEVEL}",
         "bad": found.attrs["found"] / found.sizes["statistic"],
         "verdict": verdict,
         "fault": f"the likelihood does not describe the data ({worst})",
@@ -86,10 +87,11 @@ def likelihood(figures: Figures) -> Row | None:
 
 def _whose(figure: str, corrected: float) -> Row:
     """A finding that may be the guide's."""
+    share = "it is not known whether" if np.isnan(corrected) else f"only {100 * corrected:.0f} % of"
     return {
         "figure": figure,
         "verdict": "–",
-        "action": f"not judged: {100 * corrected:.0f} % of the draws stand for the posterior",
+        "action": f"not judged, and may be the guide's: {share} the draws stand for the posterior",
     }
 
 

@@ -9,7 +9,7 @@ from arviz_stats.ecdf_utils import compute_ecdf, get_pointwise_confidence_band
 from scipy.special import bdtr
 from scipy.stats import binom, poisson
 
-__all__ = ["SMALLEST", "bands", "p_uniform"]
+__all__ = ["SMALLEST", "bands", "holm", "p_uniform"]
 
 SMALLEST = 1e-12
 """p-values below it are rounding: they are given as this."""
@@ -83,3 +83,13 @@ def _lowest(n: int, tail: float) -> np.ndarray:
     while (long := (count > 0) & (bdtr(np.maximum(count - 1, 0), n, at) > tail)).any():
         count -= long
     return count.astype(int)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p-values of all."""
+    flat = p.ravel()
+    order = np.argsort(flat, kind="stable")
+    stepped = np.maximum.accumulate(flat[order] * np.arange(len(flat), 0, -1))
+    out = np.empty_like(flat)
+    out[order] = np.minimum(stepped, 1.0)
+    return out.reshape(p.shape)

@@ -77,6 +77,20 @@ def ais(
     ValueError
         If a latent is shared by all data or discrete; if the guide, started from, has no density to be had.
 
+    Examples
+    --------
+    >>> import pyro, pyro.distributions as dist, pyrovae as pv
+    >>> def model(x):
+    ...     with pyro.plate("data", len(x)):
+    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 0])
+    >>> def guide(x):
+    ...     with pyro.plate("data", len(x)):
+    ...         pyro.sample("z", dist.Normal(x[:, 0] / 2, 0.5**0.5))
+    >>> found = ais(pv.Program(model, guide), torch.zeros(1, 1), particles=2, steps=1, start="guide")
+    >>> round(float(found["log_evidence"][0]), 4), round(float(dist.Normal(0.0, 2**0.5).log_prob(torch.zeros(()))), 4)
+    (-1.2655, -1.2655)
+
     References
     ----------
     Neal 1998, physics/9803008, section 2; Wu, Burda, Salakhutdinov & Grosse 2016, 1611.04273.

@@ -12,7 +12,7 @@ import xarray as xr
 from scipy.stats import norm
 
 from pyrovae.diagnostics._tree import NotAvailable
-from pyrovae.diagnostics._uniformity import SMALLEST, p_uniform
+from pyrovae.diagnostics._uniformity import SMALLEST, holm, p_uniform
 from pyrovae.diagnostics.sbc import SCOPE
 
 __all__ = ["LEVEL", "calibration", "coverage", "pits"]
@@ -74,7 +74,7 @@ def calibration(ranks: xr.Dataset, *, level: float = LEVEL) -> xr.Dataset:
     bias_z = bias * math.sqrt(12 * n)
     dispersion_z = (dispersion - 1) / math.sqrt((1.8 - (n - 3) / (n - 1)) / n)  # 1.8: the kurtosis of a uniform
     p = np.stack([[p_uniform(row) for row in table], _two_sided(bias_z), _two_sided(dispersion_z)])
-    adjusted = _holm(p)
+    adjusted = holm(p)
     verdicts = [_verdict(name, adjusted[:, i] < level, bias_z[i], dispersion_z[i]) for i, name in enumerate(values)]
     columns = {
         "uniform_p": p[0],
@@ -165,16 +165,6 @@ def pits(ranks: Any) -> dict[str, np.ndarray]:
 
 def _two_sided(z: np.ndarray) -> np.ndarray:
     return np.maximum(2 * norm.sf(np.abs(z)), SMALLEST)
-
-
-def _holm(p: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p-values of all."""
-    flat = p.ravel()
-    order = np.argsort(flat, kind="stable")
-    stepped = np.maximum.accumulate(flat[order] * np.arange(len(flat), 0, -1))
-    out = np.empty_like(flat)
-    out[order] = np.minimum(stepped, 1.0)
-    return out.reshape(p.shape)
 
 
 def _verdict(name: str, found: np.ndarray, bias_z: float, dispersion_z: float) -> str:

@@ -65,8 +65,11 @@ def _difference(first: np.ndarray, second: np.ndarray | None = None) -> np.ndarr
 
 
 def _moments(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over draws; log q − log p(z) is log p(x|z) minus the log weight."""
-    return block.mean(1), block.std(1, ddof=1) if block.shape[1] > 1 else np.full_like(block[:, 0], np.nan)
+    """Mean and standard deviation over draws, ∞ where a draw is not finite."""
+    with np.errstate(invalid="ignore"):
+        mean = block.mean(1)
+        sd = block.std(1, ddof=1) if block.shape[1] > 1 else np.full_like(block[:, 0], np.nan)
+    return mean, np.where(np.isfinite(mean), sd, np.inf)
 
 
 def kl(tree: xr.DataTree) -> xr.Dataset:

@@ -17,8 +17,9 @@ from pyrovae.diagnostics._tree import NotAvailable
 from pyrovae.diagnostics.evidence import importance_evidence
 from pyrovae.diagnostics.reliability import good_k
 from pyrovae.draws.blocks import Draws, draw, join
-from pyrovae.draws.local import COPIES, LR, STEPS, improve, lots
-from pyrovae.draws.proposal import Proposal
+from pyrovae.draws.families import guide_family
+from pyrovae.draws.local import COPIES, LR, STEPS, improve
+from pyrovae.draws.proposal import Proposal, lots
 from pyrovae.draws.target import Evaluation, evaluation
 from pyrovae.draws.tree import dataset
 from pyrovae.program import Batch
@@ -93,18 +94,25 @@ def gaps(
     with evaluation(fit, data, context) as e:
         for block, batch in e.blocks(COPIES, seed):
             with seeded(seed, Stream.REFINEMENT, block.start):
-                try:
-                    best = improve(e, batch, "guide", steps=steps, lr=lr).at(e.program, e.plan, batch)
-                except ValueError as error:
-                    raise NotAvailable(str(error)) from error
-                try:
-                    wide = [improve(e, batch, "student", steps=steps, lr=lr).at(e.program, e.plan, batch)]
-                except ValueError:  # no unconstrained coordinates
-                    wide = []
-            parts.append(_figures(e, batch, [best, *wide], draws, seed, block.start))
+                proposals = _proposals(e, batch, steps, lr)
+            parts.append(_figures(e, batch, proposals, draws, seed, block.start))
         values = {name: (("obs_id",), np.concatenate([p[name] for p in parts])) for name in parts[0]}
         out = dataset(values, e.batches.data)
-    return out.assign_attrs(units="nats", draws=draws, steps=steps, good_k=good_k(draws * (1 + len(wide))))
+    return out.assign_attrs(units="nats", draws=draws, steps=steps, good_k=good_k(draws * len(proposals)))
+
+
+def _proposals(e: Evaluation, batch: Batch, steps: int, lr: float) -> list[Proposal]:
+    """q* and, where there are unconstrained coordinates, the t distribution, near which q* is looked for as well."""
+    try:
+        guide_family(e.program, e.plan, batch)
+    except ValueError as error:
+        raise NotAvailable(str(error)) from error
+    try:
+        wide = [improve(e, batch, "student", steps=steps, lr=lr).at(e.program, e.plan, batch)]
+    except ValueError:
+        wide = []
+    best = improve(e, batch, "guide", steps=steps, lr=lr, near=wide[0] if wide else None)
+    return [best.at(e.program, e.plan, batch), *wide]
 
 
 def _figures(

@@ -15,7 +15,7 @@ from pyrovae.diagnostics._exchange import exchange_test, flip_tests
 from pyrovae.diagnostics._observed import observed_name
 from pyrovae.diagnostics._pairs import FEWEST_DATA, Pairs, pairs
 from pyrovae.diagnostics._tree import variable
-from pyrovae.diagnostics.calibration import _holm
+from pyrovae.diagnostics._uniformity import holm
 
 __all__ = ["LEVEL", "MATERIAL", "predictive_check"]
 
@@ -67,12 +67,13 @@ def predictive_check(
     xarray.Dataset
         By ``statistic``:
 
-        - ``observed`` and ``replicated``: T(x, z) and T(x̃, z), averaged over the replicated sets; ``replicated_sd``, of
-          these. T is: the mean over data of log p(x|z), its standard deviation, and its mean shortfall below the pooled
-          5 % point, nats; average and standard deviation over data of the statistics of `plot_ppc`; means of features,
-          where they are more than four; the noise of features, and along directions: the standard deviation of what
-          z does not say of x, in units of what the replicates lead one to expect, for each feature and along the
-          principal directions of x − x̃; these see noise of the wrong size and dependence that the latents miss.
+        - ``observed`` and ``replicated``: T(x, z) and T(x̃, z), averaged over the replicated sets; ``replicated_sd``,
+          of these. T is: the mean over data of log p(x|z), its standard deviation, the share above the pooled median
+          (of most power against heavy tails, which flips of a few outliers do not show), and the mean shortfall below
+          the pooled 5 % point, nats; average and standard deviation over data of the statistics of `plot_ppc`; means of
+          features, where they are more than four; the noise of features, and along directions: the standard deviation
+          of what z does not say of x, in units of what the replicates lead one to expect, for each feature and along
+          the principal directions of x − x̃; these see noise of the wrong size and dependence that the latents miss.
         - ``p_posterior`` = P(T(x̃, z) ≥ T(x, z)) over the draws, ties by half: the posterior predictive p-value, which
           is known to be conservative.
         - ``p_value``: of the exact test, two-sided. ``p_adjusted``: after Holm, over all statistics.
@@ -82,8 +83,8 @@ def predictive_check(
         - ``found``: ``p_adjusted`` below .01, and an effect of at least .15 either way.
 
         ``attrs``: ``p``, the least adjusted p-value; ``worst``, its statistic; ``found``, how many; ``corrected``, the
-        share of the data whose k̂ is good, so that their draws stand for p(z|x) (NaN: not known); ``data``, how many, of very large sets a part;
-        ``left_out``, what could not be had, and why.
+        share of the data whose k̂ is good, so that their draws stand for p(z|x) (NaN: not known); ``data``, how many,
+        of very large sets a part; ``left_out``, what could not be had, and why.
 
     Raises
     ------
@@ -99,8 +100,8 @@ def predictive_check(
     ``pv.posterior(…, method="nuts")`` of some data, tell.
 
     Parameters fitted to N other data are a little wrong, which many data show. Seen of pPCA at maximum likelihood,
-    N = 500: n = 300 data are found to differ in 1 % of the sets, n = 3,000 in none, though p is below .01 in 30 %: it is
-    the threshold of the effect that leaves small errors alone.
+    N = 500: n = 300 data are found to differ in 1 % of the sets, n = 3,000 in none, though p is below .01 in 30 % of
+    them: it is the threshold of the effect that leaves small errors alone.
 
     References
     ----------
@@ -144,7 +145,7 @@ def predictive_check(
         {name: ("statistic", np.array([row[name] for row in rows])) for name in rows[0]},
         coords={"statistic": [d.name for d in found] + list(more)},
     )
-    adjusted = _holm(table["p_value"].values)
+    adjusted = holm(table["p_value"].values)
     table["p_adjusted"] = ("statistic", adjusted)
     table["found"] = (table["p_adjusted"] < LEVEL) & (np.abs(table["effect"]) >= MATERIAL)
     worst = min(range(len(rows)), key=lambda i: (adjusted[i], -abs(rows[i]["effect"])))
