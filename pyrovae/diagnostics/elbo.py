@@ -36,7 +36,7 @@ def elbo_terms(tree: xr.DataTree) -> xr.Dataset:
     for name, parts in (
         ("elbo", by_blocks(weight, lambda *w: _moments(_difference(*w)))),
         ("log_lik", by_blocks([log_lik], lambda lik: _moments(lik.astype(float)))),
-        ("kl", by_blocks([log_lik, *weight], lambda lik, *w: _moments(lik.astype(float) - _difference(*w)))),
+        ("kl", by_blocks([log_lik, *weight], lambda lik, *w: _moments(_difference(lik, _difference(*w))))),
     ):
         mean, sd = (np.concatenate(column, -1) for column in zip(*parts, strict=True))
         out[name] = template.copy(data=mean)
@@ -61,7 +61,8 @@ def _whole(tree: xr.DataTree, weight: list[xr.DataArray]) -> dict[str, xr.DataAr
 
 def _difference(first: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
     """In double precision: log weights as they are, or log p − log q."""
-    return first.astype(float) if second is None else first.astype(float) - second
+    with np.errstate(invalid="ignore"):
+        return first.astype(float) if second is None else first.astype(float) - second
 
 
 def _moments(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
