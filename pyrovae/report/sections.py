@@ -76,6 +76,14 @@ SECTIONS = (
         plots.plot_latent,
     ),
     Section(
+        "aggregate",
+        "Do the data fill the prior?",
+        "Above, the two densities of each dimension should lie on each other; below, blue is a hole, prior mass where "
+        "no data are encoded, and red is data that the prior calls unlikely.",
+        "Densities of the aggregate posterior and the prior in each latent dimension, and their difference in pairs.",
+        plots.plot_aggregate_posterior,
+    ),
+    Section(
         "reconstruction",
         "Reconstructions",
         "From the worst described datum on the left to the best: what the predictive mean leaves out, the latents do "

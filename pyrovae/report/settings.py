@@ -28,7 +28,7 @@ NAMES = {
     "best_chain": "best restart",
     "seed": "seed",
 }
-HIDDEN = {"data_sum", "versions"}
+HIDDEN = {"data_sum", "validation_sum", "versions"}
 
 
 def _read(tree: xr.DataTree) -> dict[str, Any]:
@@ -95,6 +95,8 @@ def say(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{str(key).replace('_', ' ')} {say(one)}" for key, one in value.items()) or "none"
     if isinstance(value, (list, tuple)):
         return " × ".join(map(say, value)) if value else "a single number"
     return str(value)
