@@ -20,9 +20,9 @@ def namespace() -> dict:
 
 
 def shape(text: str) -> list[str]:
-    """Lines without figures, verdicts and advice, which differ between machines."""
-    lines = [re.sub(r"[−+-]?\d[\d.,]*|good|usable|bad|≥|─+|%", "#", line) for line in text.splitlines()]
-    return [re.sub(r"[\s#]+", " ", line).strip() for line in lines if "?" in line or "question" in line or "·" in line]
+    """The title, the heads and the questions: figures, verdicts and advice differ between machines."""
+    lines = [line.split("?")[0] for line in text.splitlines() if "? " in line or "question" in line or "·" in line]
+    return [re.sub(r"\s+", " ", line).strip() for line in lines]
 
 
 def test_first_example_as_written(namespace: dict, capsys) -> None:

@@ -1,6 +1,7 @@
-"""Plots of a tree, one file per question: each returns a matplotlib Figure and looks right untouched.
+"""Plots, one file per question: each returns a matplotlib Figure and looks right untouched.
 
-What is general is drawn by ArviZ: ``az.plot_forest``, ``az.plot_pair`` and the others take the same tree.
+With ``backend="none"`` nothing is drawn, and the figures in it are returned as an xarray Dataset. What is general is
+drawn by ArviZ: ``az.plot_forest``, ``az.plot_pair`` and the others take the same tree.
 """
 
 from pyrovae.plots.aggregate_posterior import plot_aggregate_posterior

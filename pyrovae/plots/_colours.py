@@ -27,6 +27,7 @@ class Colours:
     palette: tuple[str, ...] = ()
     members: np.ndarray | None = None
     mappable: ScalarMappable | None = None
+    values: np.ndarray | None = None
 
     @classmethod
     def of(cls, tree: xr.DataTree, labels: Any, n: int) -> Colours:
@@ -53,7 +54,7 @@ class Colours:
             scale = ScalarMappable(Normalize(float(min(kinds)), float(max(kinds))), "viridis")
             colour = scale.to_rgba(np.where(missing, np.nan, values.astype(float)))
             colour[missing] = (0.75, 0.75, 0.75, 1)
-            return cls(name, colour, mappable=scale)
+            return cls(name, colour, mappable=scale, values=values)
         if len(kinds) > len(CLASSES):  # the smaller ones share grey
             counts = {k: int((values == k).sum()) for k in kinds}
             keep = sorted(kinds, key=lambda k: -counts[k])[: len(CLASSES) - 1]
@@ -66,7 +67,7 @@ class Colours:
             palette = CLASSES[: len(kinds)]
             if missing.any():
                 kinds, palette = [*kinds, "none"], (*palette, "#c4c9cf")
-        return cls(name, np.asarray(palette)[members], kinds, tuple(palette), members)
+        return cls(name, np.asarray(palette)[members], kinds, tuple(palette), members, values=values)
 
     def scatter(self, ax: Axes, x: np.ndarray, y: np.ndarray, *, names: bool) -> None:
         """Points, and the name of each class at its median where names are short."""

@@ -1,134 +1,193 @@
-"""Codes on the real line and what they decode to, laid out in a grid."""
+"""Codes on the real line, and what they decode to: what the plots of chosen latents share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from pyro import poutine
 from torch import Tensor
 
-from pyrovae._rng import Stream, derive, seed_all
+from pyrovae._rng import Stream, derive, seed_all, seeded
 from pyrovae.diagnostics._codes import names_of
-from pyrovae.diagnostics._observed import event_dims, feature_names
-from pyrovae.draws.blocks import draw
 from pyrovae.draws.decode import decoded
+from pyrovae.draws.groups import _observed
 from pyrovae.draws.target import Evaluation, Target
-from pyrovae.draws.tree import site_dims
-from pyrovae.plots._images import as_images, show, value_range
-from pyrovae.plots._style import BLUE, INK
+from pyrovae.draws.tree import dataset, site_dims
+from pyrovae.plots._images import Scale
+from pyrovae.program import Batch
+from pyrovae.structure import Site
 
-__all__ = ["Codes", "codes", "grid", "strip"]
+__all__ = [
+    "Codes",
+    "carried",
+    "chosen_dims",
+    "data_of",
+    "latent_names",
+    "latent_values",
+    "means_of",
+    "obs_ids",
+    "observed_site",
+    "prior_steps",
+    "scale_of",
+]
 
 DRAWS = 200
+"""Draws of q(z|x) by which a datum is placed."""
+PRIOR = 4000
+"""Draws of the prior by which its quantiles are found."""
+DATA = 200
+"""Data by which the dimensions are ordered."""
 
 
-@dataclass
 class Codes:
-    """Unconstrained codes: ``means`` (datum, dim) and ``kl`` (dim) of data, ``prior`` (draw, dim) of the prior."""
+    """Some of the data, with draws of their latents by the guide, {site: (draw, datum, …)}, seeded.
 
-    target: Target
-    means: Tensor
-    kl: np.ndarray
-    prior: Tensor
-
-    @property
-    def names(self) -> list[str]:
-        """Of the dimensions, as the latents have them; by number where they are transformed to fewer."""
-        named = []
-        for site in self.target.sites:
-            blank = xr.DataArray(
-                np.zeros(site.event_shape), dims=site_dims(site.name, site.event_shape), name=site.name
-            )
-            named += names_of(blank)
-        return named if len(named) == self.target.dim else [f"u[{j}]" for j in range(self.target.dim)]
-
-    def quantiles(self, dim: int, steps: int, tail: float) -> Tensor:
-        """Evenly spaced values between the prior's quantiles ``tail`` and 1 − ``tail``."""
-        low, high = torch.quantile(self.prior[:, dim], torch.tensor([tail, 1 - tail], dtype=self.prior.dtype))
-        return torch.linspace(0, 1, steps, dtype=self.prior.dtype) * (high - low) + low
-
-
-def codes(e: Evaluation, rows: Tensor, seed: int) -> Codes:
-    """Codes of some of the data.
+    ``place`` (datum, dim) are the posterior means E_q[z|x], on the real line.
 
     Raises
     ------
     ValueError
-        If the latents cannot be put on the real line.
+        If the latents cannot be put on the real line, or a mean is not finite there.
     """
-    batch = e.batches.take(rows)
-    target = Target(e.program, e.plan, batch)
-    seed_all(derive(seed, Stream.CODES))
-    u = target.unconstrain(draw(e.program, e.plan, batch, DRAWS, kl=False).latents)
-    prior = target.prior_draws(max(1, 1000 // len(batch))).flatten(0, 1)
-    spread = prior.var(0).clamp(min=1e-12)
-    kl = 0.5 * (u.var(0) / spread - 1 - (u.var(0) / spread).clamp(min=1e-12).log()).mean(0)
-    kl = kl + 0.5 * ((u.mean(0) - prior.mean(0)).square() / spread).mean(0)
-    return Codes(target, u.mean(0), kl.cpu().numpy(), prior)
+
+    def __init__(self, e: Evaluation, rows: Any, seed: int) -> None:
+        with seeded(seed, Stream.DATA, 0):
+            self.batch: Batch = e.batches.take(torch.as_tensor(rows, device=e.batches.x.device))
+        self.target = Target(e.program, e.plan, self.batch)
+        seed_all(derive(seed, Stream.CODES))
+        n, pieces = len(self.batch), []
+        step = max(1, min(DRAWS, e.rows // n))
+        for start in range(0, DRAWS, step):
+            guide, copies = e.program.draw_guide(self.batch, min(step, DRAWS - start))
+            nodes = guide.nodes
+            pieces.append(
+                {s.name: s.to_front(nodes[s.name]["value"]).unflatten(0, (copies, n)) for s in self.target.sites}
+            )
+        self.draws = {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}
+        self.place = self.target.unconstrain({name: z.mean(0, keepdim=True) for name, z in self.draws.items()})[0]
+        if not torch.isfinite(self.place).all():
+            bad = int((~torch.isfinite(self.place)).any(1).sum())
+            raise ValueError(
+                f"the posterior means of {bad} of {n} data are not finite on the real line: look at the fit"
+            )
 
 
-def images_of(e: Evaluation, target: Target, u: Tensor, rows: Tensor) -> xr.DataArray:
-    """What codes u (code, dim) decode to, as the first observed site of the data, (obs_id, …)."""
+def carried(e: Evaluation, seed: int) -> np.ndarray:
+    """KL(q(z_j|x) ‖ p(z_j)) of each dimension on the real line, as of Gaussians with their moments: mean over data."""
+    found = Codes(e, _some(e), seed)
+    prior = found.target.prior_draws(max(2, min(PRIOR * 2, e.rows) // len(found.batch)))
+    own = prior if found.batch.context is not None else prior.flatten(0, 1)[:, None]
+    (mean, var), (centre, spread) = _moments(found.target.unconstrain(found.draws)), _moments(own)
+    ratio = var / spread
+    kl = 0.5 * (ratio - 1 - ratio.log() + (mean - centre).square() / spread).mean(0)
+    out: np.ndarray = kl.cpu().numpy()
+    return out
+
+
+def _moments(u: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the draws, of those that are finite."""
+    there = torch.isfinite(u)
+    count = there.sum(0).clamp(min=1)
+    mean = torch.where(there, u, 0).sum(0) / count
+    return mean, (torch.where(there, u - mean, 0).square().sum(0) / count).clamp(min=1e-12)
+
+
+def prior_steps(e: Evaluation, target: Target, steps: int, tail: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Even steps (dim, step) between the prior's quantiles ``tail`` and 1 − ``tail``, and its medians (dim)."""
+    seed_all(derive(seed, Stream.PRIOR))
+    drawn = target.prior_draws(max(2, min(PRIOR, e.rows) // len(target.batch))).flatten(0, 1)
+    shares = torch.tensor([tail, 0.5, 1 - tail], dtype=drawn.dtype, device=drawn.device)
+    found = torch.stack([torch.quantile(u[torch.isfinite(u)], shares) for u in drawn.T])
+    share = torch.linspace(0, 1, steps, dtype=drawn.dtype, device=drawn.device)
+    return found[:, :1] + share * (found[:, 2:] - found[:, :1]), found[:, 1]
+
+
+def latent_names(target: Target) -> list[str]:
+    """``z[0]``, ``z[1]``, … as the trees have them; of a site that fewer numbers stand for, by number of these."""
+    names = []
+    for site in target.sites:
+        shape = tuple(target.transforms[site.name].inverse_shape(site.event_shape))
+        name = site.name if shape == site.event_shape else f"{site.name}, real"
+        names += names_of(xr.DataArray(np.zeros(shape), dims=site_dims(name, shape), name=name))
+    return names
+
+
+def latent_values(target: Target, u: Tensor) -> np.ndarray:
+    """The latents' own values of codes u (code, dim) that are named so, (code, dim); u itself of the others."""
+    parts, start = [], 0
+    for name, z in target.constrain(u[None]).items():
+        shape = tuple(target.transforms[name].inverse_shape(z.shape[2:]))
+        size = math.prod(shape)
+        own = z[0].reshape(len(u), -1)
+        parts.append(own if shape == tuple(z.shape[2:]) else u[:, start : start + size])
+        start += size
+    return torch.cat(parts, 1).cpu().numpy()
+
+
+def observed_site(e: Evaluation, name: str | None) -> Site:
+    """The observed variable asked for, or the first one."""
+    sites = {site.name: site for site in e.plan.observed}
+    if name is not None and name not in sites:
+        raise ValueError(f"var_name: expected one of {list(sites)}, got {name!r}")
+    return sites[name] if name is not None else e.plan.observed[0]
+
+
+def chosen_dims(dims: Any, target: Target, default: np.ndarray) -> list[int]:
+    """Positions of latent dimensions, checked."""
+    if dims is None:
+        return [int(d) for d in default]
+    found = list(dims) if isinstance(dims, (Sequence, np.ndarray)) and not isinstance(dims, str) else []
+    whole = all(isinstance(d, (int, np.integer)) and not isinstance(d, bool) for d in found)
+    if not found or not whole or not all(0 <= d < target.dim for d in found) or len(set(found)) < len(found):
+        names = latent_names(target)
+        raise ValueError(
+            f"dims: expected different whole numbers from 0 ({names[0]}) to {target.dim - 1} ({names[-1]}), got "
+            f"{dims!r}"
+        )
+    return [int(d) for d in found]
+
+
+def means_of(
+    e: Evaluation, target: Target, u: Tensor, rows: np.ndarray, site: Site, lead: dict[str, int]
+) -> xr.DataArray:
+    """What codes u (code, dim) with the contexts of some rows decode to, by the dimensions and sizes of ``lead``."""
     latents = {name: z[0] for name, z in target.constrain(u[None]).items()}
-    site = e.plan.observed[0]
-    return _array(e, decoded(e, latents, rows)[site.name])
+    made = decoded(e, latents, torch.as_tensor(rows))[site.name]
+    return _array(e, site, tuple(lead), made.unflatten(0, tuple(lead.values())))
 
 
-def data_of(e: Evaluation, rows: Tensor) -> xr.DataArray:
-    """Some of the data, laid out as `images_of` lays out means."""
-    return _array(e, e.batches.take(rows).x)
+def data_of(e: Evaluation, batch: Batch, site: Site, lead: dict[str, int]) -> xr.DataArray:
+    """Some data as the model observes them, by the dimensions and sizes of ``lead``."""
+    model = poutine.trace(e.program.model).get_trace(*batch.args)
+    values = _observed(e.plan, model, batch.x, None)[site.name][1]
+    return _array(e, site, tuple(lead), values.reshape(*lead.values(), *values.shape[1:]))
 
 
-def _array(e: Evaluation, values: Tensor) -> xr.DataArray:
-    site, data = e.plan.observed[0], e.batches.data
-    array = xr.DataArray(values.cpu().numpy(), dims=("obs_id", *site_dims(site.name, site.event_shape, data)))
-    known = {k: c for k, c in data.coords.items() if "obs_id" not in c[0] and all(d in array.dims for d in c[0])}
-    return array.assign_coords(known).rename(site.name)
+def _array(e: Evaluation, site: Site, lead: tuple[str, ...], values: Tensor) -> xr.DataArray:
+    data = e.batches.data
+    made = dataset({site.name: ((*lead, *site_dims(site.name, site.event_shape, data)), values)}, data)
+    return made.drop_vars(lead, errors="ignore")[site.name]
 
 
-def grid(
-    values: xr.DataArray, rows: int, columns: int, cell: float = 0.95, *, gap: float = 0.06, head: float = 0.9
-) -> tuple[Figure, Any, np.ndarray | None]:
-    """A figure of rows × columns panels, and the values as images (row, column, h, w), None if they are none."""
-    images = as_images(values)
-    if images is None:
-        figure, axes = plt.subplots(rows, 1, figsize=(7.2, 1.9 * rows + head), sharex=True, squeeze=False)
-        return figure, axes, None
-    height, width = images.shape[1:3]
-    size = (cell * columns + 1.6, (cell * height / width + gap) * rows + head)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="compressed")
-    return figure, axes, images.reshape(rows, columns, *images.shape[1:])
+def obs_ids(e: Evaluation, rows: Any) -> np.ndarray:
+    """The data's own names of some rows."""
+    n = len(e.batches)
+    return np.asarray(e.batches.data.coords.get("obs_id", (None, np.arange(n)))[1])[rows]
 
 
-def strip(axes: Any, images: np.ndarray, limits: tuple[float, float] | None = None) -> None:
-    """Images into panels."""
-    limits = value_range(images) if limits is None else limits
-    for row, line in zip(axes, images, strict=True):
-        for ax, image in zip(row, line, strict=True):
-            show(ax, image, limits)
+def scale_of(e: Evaluation, site: Site, seed: int) -> Scale:
+    """How features are put on one axis, by up to `DATA` of the data."""
+    with seeded(seed, Stream.DATA, 0):
+        batch = e.batches.take(_some(e))
+    return Scale(data_of(e, batch, site, {"datum": len(batch)}).values)
 
 
-def lines(ax: Axes, values: xr.DataArray, colours: Any, labels: list[str]) -> None:
-    """Data that are no images: a line over the features for each code."""
-    names, dims = feature_names(values), event_dims(values)
-    flat = values.values.reshape(len(values), -1)
-    for row, colour, label in zip(flat, colours, labels, strict=True):
-        ax.plot(np.arange(len(names)), row, "-o", ms=3, lw=1.4, color=colour, label=label)
-    step = max(1, len(names) // 10)
-    ax.set_xticks(np.arange(0, len(names), step), names[::step])
-    ax.set_xlabel(dims[0] if len(dims) == 1 else "feature")
-    ax.grid(axis="y", color="#e4e7eb", lw=0.8)
-
-
-def ramp(count: int) -> list[Any]:
-    """From blue over grey to orange."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    scale = LinearSegmentedColormap.from_list("ramp", [BLUE, "#b8bec6", "#d55e00"])
-    return [scale(v) for v in np.linspace(0, 1, count)] if count > 1 else [INK]
+def _some(e: Evaluation) -> Tensor:
+    n = len(e.batches)
+    count = min(n, DATA, max(2, e.rows // 2))
+    return torch.linspace(0, n - 1, count, dtype=torch.float64).long().to(e.batches.x.device)

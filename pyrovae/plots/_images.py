@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.patches import Rectangle
 
-from pyrovae.diagnostics._observed import LEAD, event_dims
+from pyrovae.diagnostics._observed import LEAD
 
-__all__ = ["Scale", "as_images", "show", "value_range"]
+__all__ = ["FRAME", "Scale", "as_images", "mosaic", "show", "value_range"]
 
 MISSING = "#f2c6ac"
+FRAME = "#c9ced4"
 
 
-def as_images(values: xr.DataArray) -> np.ndarray | None:
+def as_images(values: xr.DataArray, lead: Sequence[str] = LEAD) -> np.ndarray | None:
     """(…, h, w) or (…, h, w, 3): one dimension with coordinates row and column, two, or three with channels.
 
-    None if a datum is no image. A grid's cells that have no pixel are NaN.
+    None if a datum is no image. A grid's cells that have no pixel are NaN. ``lead`` are the dimensions that are no
+    datum's own, as far as the values have them.
     """
-    dims = event_dims(values)
-    lead = [d for d in LEAD if d in values.dims]
+    dims = [d for d in values.dims if d not in lead]
+    lead = [d for d in lead if d in values.dims]
     array = values.transpose(*lead, *dims).values
     if len(dims) == 1 and all(c in values.coords and values[c].dims == (dims[0],) for c in ("row", "column")):
         (rows, row), (columns, column) = (np.unique(values[c].values, return_inverse=True) for c in ("row", "column"))
@@ -47,15 +54,42 @@ def value_range(images: np.ndarray) -> tuple[float, float]:
 
 def show(ax: Axes, image: np.ndarray, limits: tuple[float, float]) -> None:
     """One image in grey, or in colour with three channels; missing pixels are tinted."""
-    low, high = limits
     ax.set_facecolor(MISSING)
-    if image.ndim == 3:
-        ax.imshow(np.clip((np.nan_to_num(image, nan=low) - low) / (high - low), 0, 1), interpolation="nearest")
-    else:
-        ax.imshow(np.ma.masked_invalid(image), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    _paint(ax, image, limits)
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
-        spine.set(visible=True, color="#c9ced4", linewidth=0.6)
+        spine.set(visible=True, color=FRAME, linewidth=0.6)
+
+
+def mosaic(
+    ax: Axes, images: np.ndarray, limits: tuple[float, float], left: Sequence[float], top: Sequence[float]
+) -> float:
+    """Images (row, column, h, w) on one axes, each one unit wide, by their left and upper edges; returns the height."""
+    tall = images.shape[2] / images.shape[3]
+    frames = []
+    for y, line in zip(top, images, strict=True):
+        for x, image in zip(left, line, strict=True):
+            frames.append(Rectangle((x, y), 1, tall))
+            _paint(ax, image, limits, extent=(x, x + 1, y + tall, y), zorder=2)
+    ax.add_collection(PatchCollection(frames, facecolor=MISSING, edgecolor="none", zorder=1))
+    ax.add_collection(PatchCollection(frames, facecolor="none", edgecolor=FRAME, lw=0.6, zorder=3))
+    edge = 0.02
+    ax.set(xlim=(left[0] - edge, left[-1] + 1 + edge), ylim=(top[-1] + tall + edge, top[0] - edge), aspect="equal")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return tall
+
+
+def _paint(ax: Axes, image: np.ndarray, limits: tuple[float, float], **where: Any) -> None:
+    low, high = limits
+    if image.ndim == 3:
+        there = np.isfinite(image).all(-1, keepdims=True)
+        colours = np.clip((np.where(there, image, low) - low) / (high - low), 0, 1)
+        ax.imshow(np.concatenate([colours, there], -1), interpolation="nearest", **where)
+    else:
+        ax.imshow(
+            np.ma.masked_invalid(image), cmap="gray", vmin=low, vmax=high, interpolation="nearest", **where
+        )  # fmt: skip
 
 
 class Scale:

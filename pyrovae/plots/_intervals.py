@@ -5,20 +5,30 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 
-__all__ = ["MOST_BARS", "feature_axis", "intervals"]
+__all__ = ["LEVELS", "MOST_BARS", "feature_axis", "intervals", "quantiles"]
 
 MOST_BARS = 40
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def intervals(ax: Axes, draws: np.ndarray, colour: str, offset: float = 0.0, label: str = "_") -> None:
-    """The central 90 % (thin) and 50 % (thick) of draws (draw, feature), NaN left out."""
+def quantiles(values: xr.DataArray, dim: str) -> xr.DataArray:
+    """The quantiles of values along a dimension, (level, …), NaN left out."""
+    others = [d for d in values.dims if d != dim]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # a feature never observed has no interval
-        low, lower, upper, high = np.nanquantile(draws, [0.05, 0.25, 0.75, 0.95], axis=0)
-    x = np.arange(draws.shape[1]) + offset
-    if draws.shape[1] <= MOST_BARS:
+        found = np.nanquantile(values.transpose(dim, ...).values.astype(float), LEVELS, axis=0)
+    coords = {name: c for name, c in values.coords.items() if dim not in c.dims}
+    return xr.DataArray(found, dims=("level", *others), coords=coords | {"level": list(LEVELS)})
+
+
+def intervals(ax: Axes, found: np.ndarray, colour: str, offset: float = 0.0, label: str = "_") -> None:
+    """The central 90 % (thin) and 50 % (thick) by `quantiles` (level, feature)."""
+    low, lower, _, upper, high = found
+    x = np.arange(found.shape[1]) + offset
+    if found.shape[1] <= MOST_BARS:
         ax.vlines(x, low, high, color=colour, lw=1.5, alpha=0.75)
         ax.vlines(x, lower, upper, color=colour, lw=5, alpha=0.75, label=label)
     else:

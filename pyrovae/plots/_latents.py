@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from pyrovae.diagnostics import active_units, collapse, kl
-from pyrovae.diagnostics._tree import by_blocks, latent_sites, variable
+from pyrovae.diagnostics import _codes, active_units, collapse, kl
+from pyrovae.diagnostics._codes import names_of
+from pyrovae.diagnostics._tree import latent_sites, variable
 
-__all__ = ["Units", "kl_units", "names_of", "posterior_means"]
+__all__ = ["Units", "kl_units", "posterior_means"]
 
 
 @dataclass
@@ -21,15 +22,6 @@ class Units:
     kl: np.ndarray
     active: np.ndarray
     collapsed: np.ndarray
-
-
-def names_of(values: xr.DataArray) -> list[str]:
-    """``z[3]`` for each element of a latent's own dimensions; ``z`` if it has none."""
-    own = [d for d in values.dims if d not in ("chain", "draw", "obs_id")]
-    if not own:
-        return [str(values.name)]
-    labels = [values[d].values if d in values.coords else np.arange(values.sizes[d]) for d in own]
-    return [f"{values.name}[{', '.join(map(str, at))}]" for at in _product(labels)]
 
 
 def kl_units(tree: xr.DataTree) -> Units:
@@ -55,19 +47,6 @@ def kl_units(tree: xr.DataTree) -> Units:
 
 def posterior_means(tree: xr.DataTree, chain: int) -> tuple[list[str], np.ndarray]:
     """Names of the latent dimensions, and E_q[z|x] of a chain, (datum, dimension)."""
-    names, means = [], []
-    for site in latent_sites(tree):
-        values = variable(tree, "posterior", site).isel(chain=[chain])
-        parts = by_blocks([values], lambda block: block.mean(1, dtype=float)[0])
-        mean = np.concatenate(list(parts))
-        names += names_of(values.transpose("chain", "draw", "obs_id", ...))
-        means.append(mean.reshape(len(mean), -1))
-    if not names:
-        raise ValueError("the tree's posterior holds no latent with the dimension obs_id: make it with pv.posterior")
-    return names, np.concatenate(means, -1)
-
-
-def _product(labels: list[np.ndarray]) -> list[tuple[object, ...]]:
-    import itertools
-
-    return list(itertools.product(*labels))
+    sites = latent_sites(tree)
+    names, means = _codes.posterior_means(tree.isel(chain=slice(chain, chain + 1)), sites)
+    return names, means[0]

@@ -12,7 +12,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "CLASSES", "GREY", "INK", "ORANGE", "RED", "number", "one_axes", "styled", "subtitle"]
+__all__ = [
+    "BLUE",
+    "CLASSES",
+    "GREY",
+    "INK",
+    "ORANGE",
+    "RED",
+    "Drawn",
+    "number",
+    "one_axes",
+    "styled",
+    "subtitle",
+    "wants_figure",
+]
+
+type Drawn = Any
+"""A matplotlib Figure; with the backend "none" the xarray Dataset or DataTree of what would be drawn."""
 
 # Okabe & Ito 2008, for roles
 BLUE, ORANGE, RED, GREY, INK = "#0072b2", "#e69f00", "#d55e00", "#8a9099", "#22262b"
@@ -60,6 +76,22 @@ def styled[**P, R](function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return inner
+
+
+def wants_figure(backend: str | None) -> bool:
+    """Whether a plot is to be drawn, or (backend "none") the figures in it are to be returned.
+
+    Raises
+    ------
+    ValueError
+        For any other backend.
+    """
+    if backend not in (None, "matplotlib", "none"):
+        raise ValueError(
+            f"backend: expected None or 'matplotlib', which draw, or 'none', which returns what would be drawn, got "
+            f"{backend!r}; the plots of ArviZ, az.plot_*, draw the same tree with bokeh and plotly too"
+        )
+    return backend != "none"
 
 
 def one_axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> tuple[Figure, Axes]:

@@ -17,11 +17,12 @@ from pyrovae.diagnostics._density import dimension_effects
 from pyrovae.diagnostics._samples import samples
 from pyrovae.diagnostics._tree import chosen
 from pyrovae.diagnostics.aggregate import POINTS, density_gap, prior_match
-from pyrovae.plots._style import BLUE, GREY, INK, number, one_axes, styled, subtitle
+from pyrovae.plots._style import BLUE, GREY, INK, Drawn, number, one_axes, styled, subtitle, wants_figure
 
 __all__ = ["plot_aggregate_posterior"]
 
 MOST_MARGINALS = 8
+MOST_KINDS = 8
 PAIRS = 3
 COLOURS = "RdBu_r"
 CLEAR = 2
@@ -29,7 +30,7 @@ CLEAR = 2
 
 
 @styled
-def plot_aggregate_posterior(tree: xr.DataTree, *, ax: Axes | None = None) -> Figure:
+def plot_aggregate_posterior(tree: xr.DataTree, *, ax: Axes | None = None, backend: str | None = None) -> Drawn:
     """The aggregate posterior, mean over data of q(z|x), against the prior: each dimension, and the pairs that differ.
 
     How to read it: above, the two densities of each dimension should lie on each other. Below, red is data that the
@@ -44,60 +45,103 @@ def plot_aggregate_posterior(tree: xr.DataTree, *, ax: Axes | None = None) -> Fi
     ax
         Axes to draw on: the pair that differs most, or the density of the only dimension. By default a new figure with
         up to 8 dimensions and 3 pairs, those that differ most.
+    backend
+        None or "matplotlib" to draw, "none" for what would be drawn.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Or a tree: at its root ``effect``, ``p_value`` and ``corrected`` of `pyrovae.diagnostics.prior_match`; the group
+        ``marginals`` with ``aggregate`` and ``prior`` (latent, bin) between ``left`` and ``right``, densities, or
+        shares where ``kinds``, the latent has up to 8 values; NaN where it has fewer bins than another; ``pairs``, of
+        `pyrovae.diagnostics.density_gap`. Given ``ax``, only what is drawn there.
 
     Raises
     ------
     ValueError
         If there is no group ``prior``, or latents are shared by all data.
     """
+    draw = wants_figure(backend)
+    found = _figures(tree, alone=ax is not None)
+    if not draw:
+        return found
+    root, title = found.dataset, "Aggregate posterior and prior"
+    p, effect, share = (float(root[name]) for name in ("p_value", "effect", "corrected"))
+    n, draws = root.attrs["data"], root.attrs["prior_draws"]
+    below = f"{_p(p, root.attrs['permutations'])}, effect {number(effect, 3)}; {n:,} data"
+    if len(found.children) == 2:
+        below += f", {draws:,} draws of the prior; weights correct the draws of {100 * share:.0f} % of the data"
+        return _panels(found["marginals"].dataset, found["pairs"].dataset, root.attrs["latents"], title, below)
+    figure, ax = one_axes(ax, (6.4, 4.4))
+    if "marginals" in found.children:
+        _marginal(ax, found["marginals"].dataset.isel(latent=0))
+        ax.set_ylim(top=1.25 * ax.get_ylim()[1])
+        ax.legend(handles=_handles(), loc="upper right")
+    else:
+        pairs = found["pairs"].dataset
+        _bar(figure, ax, _pair(ax, pairs.isel(pair=0), _limit(pairs)))
+    subtitle(ax, title, f"{below}, {100 * share:.0f} % corrected by weights")
+    return figure
+
+
+def _figures(tree: xr.DataTree, *, alone: bool) -> xr.DataTree:
     match = prior_match(tree)
     chain = chosen(tree, match)
-    n, draws = match.attrs["data"], match.attrs["prior_draws"]
-    p, effect, share = (float(match[name][chain]) for name in ("p_value", "effect", "corrected"))
-    below = f"{_p(p, match.attrs['permutations'])}, effect {number(effect, 3)}; {n:,} data"
     first = tree["sample_stats"].dataset["log_lik"].sizes["obs_id"]
     drawn = samples(tree, copies=max(1, POINTS // first), most=POINTS, corrected=True, seed=0)
     own, prior, names = drawn.aggregate[chain], drawn.prior[chain], drawn.names
-    gap = density_gap(tree, pairs=PAIRS).isel(chain=chain) if len(names) > 1 else None
-    title = "Aggregate posterior and prior"
-    if ax is not None or gap is None:
-        figure, ax = one_axes(ax, (6.4, 4.4))
-        if gap is None:
-            _marginal(ax, own[..., 0], prior[:, 0], names[0])
-            ax.set_ylim(top=1.25 * ax.get_ylim()[1])
-            ax.legend(handles=_handles(), loc="upper right")
-        else:
-            colours = _pair(ax, gap.isel(pair=0), _limit(gap.isel(pair=[0])))
-            _bar(figure, ax, colours)
-        subtitle(ax, title, f"{below}, {100 * share:.0f} % corrected by weights")
-        return figure
-    below += f", {draws:,} draws of the prior; weights correct the draws of {100 * share:.0f} % of the data"
-    return _panels(own, prior, names, gap, title, below)
+    root = match[["effect", "p_value", "corrected"]].isel(chain=chain, drop=True)
+    groups = {"/": root.assign_attrs(latents=len(names))}
+    if len(names) > 1:
+        gap = density_gap(tree, pairs=1 if alone else PAIRS).isel(chain=chain, drop=True)
+        groups["pairs"] = gap
+    if len(names) == 1 or not alone:
+        effects = dimension_effects(own[0], prior)
+        shown = np.argsort(-effects, kind="stable")[:MOST_MARGINALS]
+        shown = np.sort(shown) if len(names) <= MOST_MARGINALS else shown
+        marginals = xr.concat([_bins(own[..., j], prior[:, j]) for j in shown], "latent", join="outer")
+        groups["marginals"] = marginals.assign(effect=("latent", effects[shown])).assign_coords(
+            latent=[names[j] for j in shown]
+        )
+    return xr.DataTree.from_dict(groups)
 
 
-def _panels(own: np.ndarray, prior: np.ndarray, names: list[str], gap: xr.Dataset, title: str, below: str) -> Figure:
-    effects = dimension_effects(own[0], prior)
-    shown = np.argsort(-effects, kind="stable")[:MOST_MARGINALS]
-    shown = np.sort(shown) if len(names) <= MOST_MARGINALS else shown
-    columns = min(len(shown), 4)
-    rows, pairs = -(-len(shown) // columns), gap.sizes["pair"]
+def _bins(own: np.ndarray, prior: np.ndarray) -> xr.Dataset:
+    """Densities of one dimension: shares per kind where there are few."""
+    kinds = np.unique(np.concatenate([own.ravel()[:1000], prior]))
+    few = len(kinds) <= MOST_KINDS
+    if few:
+        wide = 0.35 * float(np.diff(kinds).min()) if len(kinds) > 1 else 0.35
+        left, right = kinds - wide, kinds + wide
+        shares = [np.array([float((v == kind).mean()) for kind in kinds]) for v in (own, prior)]
+    else:
+        both = [np.quantile(v, [0.002, 0.998]) for v in (own, prior)]
+        count = int(np.clip(np.sqrt(min(own.shape[1], len(prior))) * 1.2, 10, 40))
+        edges = np.linspace(min(q[0] for q in both), max(q[1] for q in both), count + 1)
+        left, right = edges[:-1], edges[1:]
+        shares = [np.histogram(v, edges)[0] / (v.size * (edges[1] - edges[0])) for v in (own, prior)]
+    values = {"left": left, "right": right, "aggregate": shares[0], "prior": shares[1]}
+    return xr.Dataset(
+        {name: ("bin", value) for name, value in values.items()} | {"kinds": few}, coords={"bin": np.arange(len(left))}
+    )
+
+
+def _panels(marginals: xr.Dataset, gap: xr.Dataset, latents: int, title: str, below: str) -> Figure:
+    shown = marginals.sizes["latent"]
+    columns = min(shown, 4)
+    rows, pairs = -(-shown // columns), gap.sizes["pair"]
     figure = plt.figure(figsize=(10.0 if pairs > 1 else 7.6, 1.55 * rows + 4.3))
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.55 * rows + 0.8, 3.5])
     upper, lower = parts
     grid = upper.subplots(rows, columns, squeeze=False)
     for k, ax in enumerate(grid.ravel()):
-        if k >= len(shown):
+        if k >= shown:
             ax.set_visible(False)
             continue
-        j = int(shown[k])
-        _marginal(ax, own[..., j], prior[:, j], f"{names[j]}, effect {number(float(effects[j]), 3)}")
-        ax.set_yticks([])
-        ax.set_ylabel("")
-    more = f" ({len(shown)} of {len(names)} dimensions)" if len(shown) < len(names) else ""
+        one = marginals.isel(latent=k)
+        _marginal(ax, one)
+        ax.set(xlabel=f"{one['latent'].item()}, effect {number(float(one['effect']), 3)}", yticks=[], ylabel="")
+    more = f" ({shown} of {latents} dimensions)" if shown < latents else ""
     figure.suptitle(f"{title}{more}\n", x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.text(0.011, 1 - 0.36 / figure.get_figheight(), below, color="#555c66", fontsize=9.5, va="top")
     upper.legend(handles=_handles(), loc="outside upper right", ncols=2)
@@ -111,25 +155,20 @@ def _panels(own: np.ndarray, prior: np.ndarray, names: list[str], gap: xr.Datase
     return figure
 
 
-def _marginal(ax: Axes, own: np.ndarray, prior: np.ndarray, name: str) -> None:
-    """Densities of one dimension: shares per kind where there are few."""
-    kinds = np.unique(np.concatenate([own.ravel()[:1000], prior]))
-    if len(kinds) <= 8:
-        wide = 0.35 * float(np.diff(kinds).min()) if len(kinds) > 1 else 0.35
-        for values, colour, side in ((own, BLUE, -0.5), (prior, GREY, 0.5)):
-            shares = [float((values == kind).mean()) for kind in kinds]
-            ax.bar(kinds + side * wide, shares, wide, color=colour, alpha=0.8)
-        ax.set_xticks(kinds)
-    else:
-        both = [np.quantile(v, [0.002, 0.998]) for v in (own, prior)]
-        low, high = min(q[0] for q in both), max(q[1] for q in both)
-        for values, colour in ((own, BLUE), (prior, GREY)):
-            size = own.shape[1] if colour == BLUE else len(prior)
-            edges = np.linspace(low, high, int(np.clip(np.sqrt(size) * 1.2, 10, 40)) + 1)
-            density = np.histogram(values, edges)[0] / (values.size * (edges[1] - edges[0]))
-            ax.stairs(density, edges, color=colour, fill=colour == GREY, alpha=0.45 if colour == GREY else 1, lw=1.6)
+def _marginal(ax: Axes, one: xr.Dataset) -> None:
+    """Bars side by side for kinds, outlines for densities."""
+    one = one.dropna("bin")
+    left, right = one["left"].values, one["right"].values
+    for name, colour, side in (("aggregate", BLUE, -0.25), ("prior", GREY, 0.25)):
+        heights, back = one[name].values, name == "prior"
+        if bool(one["kinds"]):
+            ax.bar((left + right) / 2 + side * (right - left), heights, 0.5 * (right - left), color=colour, alpha=0.8)
+            ax.set_xticks((left + right) / 2)
+        else:
+            edges = np.append(left, right[-1])
+            ax.stairs(heights, edges, color=colour, fill=back, alpha=0.45 if back else 1, lw=1.6)
     ax.set_ylim(bottom=0)
-    ax.set(xlabel=name, ylabel="density")
+    ax.set(xlabel=str(one["latent"].item()), ylabel="density")
 
 
 def _pair(ax: Axes, gap: xr.Dataset, limit: float) -> ScalarMappable:

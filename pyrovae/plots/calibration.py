@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from arviz_stats.ecdf_utils import compute_ecdf
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pyrovae.diagnostics._uniformity import bands
 from pyrovae.diagnostics.calibration import LEVEL, WHOLE, calibration, coverage, pits
-from pyrovae.plots._style import BLUE, CLASSES, INK, ORANGE, RED, one_axes, styled, subtitle
+from pyrovae.plots._style import BLUE, CLASSES, INK, ORANGE, RED, Drawn, one_axes, styled, subtitle, wants_figure
 
 __all__ = ["plot_calibration"]
 
@@ -30,7 +31,7 @@ BAND = "#dfe5ec"
 
 
 @styled
-def plot_calibration(ranks: xr.Dataset, *, ax: Axes | None = None) -> Figure:
+def plot_calibration(ranks: xr.Dataset, *, ax: Axes | None = None, backend: str | None = None) -> Drawn:
     """How far the ranks of the true latents are from uniform, and what q's intervals cover, for simulated data.
 
     How to read it: left, a line for each latent dimension, and a dashed one for log p(z, x), is the ECDF of the PIT
@@ -47,43 +48,74 @@ def plot_calibration(ranks: xr.Dataset, *, ax: Axes | None = None) -> Figure:
         From `pyrovae.diagnostics.sbc`.
     ax
         Axes for the left panel, which is then the only one; by default a new figure with both.
+    backend
+        None or "matplotlib" to draw, "none" for what would be drawn.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Or a Dataset: ``difference``, ECDF less its expectation (quantity, pit), the band ``low`` to ``high`` (pit) and
+        ``verdict`` (quantity); and, where the right panel is drawn, ``coverage`` (latent, level) and its standard error
+        ``se`` (level).
 
     Raises
     ------
     TypeError, ValueError
         If these are no ranks.
     """
-    values = pits(ranks)
-    verdicts = dict(zip(values, calibration(ranks)["verdict"].values.tolist(), strict=True))
-    intervals = ax is None and set(values) != {WHOLE}
-    if intervals:
+    draw = wants_figure(backend)
+    found = _figures(ranks, both=ax is None)
+    if not draw:
+        return found
+    verdicts = dict(zip(found["quantity"].values.tolist(), found["verdict"].values.tolist(), strict=True))
+    if "coverage" in found:
         figure, (left, right) = plt.subplots(1, 2, figsize=(11.0, 4.6), width_ratios=(1.25, 1))
-        _coverage(right, ranks, verdicts)
+        _coverage(right, found, verdicts)
     else:
         figure, left = one_axes(ax, (6.4, 4.6))
-    _ranks(left, values, verdicts)
+    _ranks(left, found, verdicts)
     return figure
 
 
-def _ranks(ax: Axes, values: dict[str, np.ndarray], verdicts: dict[str, str]) -> None:
+def _figures(ranks: xr.Dataset, *, both: bool) -> xr.Dataset:
+    values = pits(ranks)
     n = len(next(iter(values.values())))
     at, low, high = bands(n, 1 - LEVEL / len(values))
-    ax.fill_between(at, low - at, high - at, color=BAND, lw=0, zorder=1)
+    heights = [np.concatenate([[0.0], compute_ecdf(pit, at[1:-1]) - at[1:-1], [0.0]]) for pit in values.values()]
+    found = xr.Dataset(
+        {
+            "difference": (("quantity", "pit"), np.stack(heights)),
+            "low": ("pit", low - at),
+            "high": ("pit", high - at),
+            "verdict": ("quantity", calibration(ranks)["verdict"].values),
+        },
+        coords={"quantity": list(values), "pit": at},
+        attrs={"simulations": n},
+    )
+    if not both or set(values) == {WHOLE}:
+        return found
+    return found.assign(coverage(ranks, LEVELS.tolist())[["coverage", "se"]].rename(quantity="latent").data_vars)
+
+
+def _style(name: str, count: int, verdicts: dict[str, str]) -> dict[str, Any]:
+    """How the line of a quantity is drawn."""
+    off = verdicts[name] != "calibrated"
+    style: dict[str, Any] = {"lw": 1.6 if count <= 12 else 0.9}
+    if name == WHOLE:
+        style = {"ls": (0, (4, 2)), "lw": 2.0}
+    return style | {"color": COLOURS[verdicts[name]], "alpha": 1 if off else 0.75, "zorder": 4 if off else 3}
+
+
+def _ranks(ax: Axes, found: xr.Dataset, verdicts: dict[str, str]) -> None:
+    n, at = found.attrs["simulations"], found["pit"].values
+    ax.fill_between(at, found["low"], found["high"], color=BAND, lw=0, zorder=1)
     ax.axhline(0, color=INK, lw=0.8, zorder=2)
-    thin = 1.6 if len(values) <= 12 else 0.9
-    for name, pit in values.items():
-        heights = np.concatenate([[0.0], compute_ecdf(pit, at[1:-1]) - at[1:-1], [0.0]])
-        off = verdicts[name] != "calibrated"
-        style = {"ls": (0, (4, 2)), "lw": 2.0} if name == WHOLE else {"lw": thin}
-        ax.plot(at, heights, color=COLOURS[verdicts[name]], alpha=1 if off else 0.75, zorder=4 if off else 3, **style)
+    for name, heights in zip(verdicts, found["difference"].values, strict=True):
+        ax.plot(at, heights, **_style(name, len(verdicts), verdicts))
     ax.set(xlim=(0, 1), xlabel="PIT: share of q's draws below the true value", ylabel="ECDF − uniform")
     ax.margins(y=0.08)
     good = sum(v == "calibrated" for name, v in verdicts.items() if name != WHOLE)
-    count = len(values) - (WHOLE in values)
+    count = len(verdicts) - (WHOLE in verdicts)
     latents = f"{good} of {count} latent dimensions calibrated" if count else "no latent is a number"
     subtitle(ax, "Ranks of the true latents", f"{n:,} simulated data; {latents}")
     handles = [
@@ -103,18 +135,13 @@ def _names(verdict: str, verdicts: dict[str, str]) -> str:
     return f"{', '.join(names[: FEW_NAMES - 1])} and {len(names) - FEW_NAMES + 1} more"
 
 
-def _coverage(ax: Axes, ranks: xr.Dataset, verdicts: dict[str, str]) -> None:
-    found = coverage(ranks, LEVELS.tolist())
+def _coverage(ax: Axes, found: xr.Dataset, verdicts: dict[str, str]) -> None:
     se = 2 * found["se"].values
     ax.fill_between(LEVELS, LEVELS - se, LEVELS + se, color=BAND, lw=0, zorder=1)
     ax.plot([0, 1], [0, 1], color=INK, lw=0.8, zorder=2)
-    names = found["quantity"].values.tolist()
+    names = found["latent"].values.tolist()
     for name, shares in zip(names, found["coverage"].values, strict=True):
-        off = verdicts[name] != "calibrated"
-        thin = 1.6 if len(names) <= 12 else 0.9
-        ax.plot(
-            LEVELS, shares, color=COLOURS[verdicts[name]], lw=thin, alpha=1 if off else 0.75, zorder=4 if off else 3
-        )
+        ax.plot(LEVELS, shares, **_style(name, len(names), verdicts))
     ticks = np.linspace(0, 1, 5)
     percent = [f"{100 * t:.0f} %" for t in ticks]
     ax.set_xticks(ticks, percent)

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pyrovae.diagnostics._tree import chosen, variable
-from pyrovae.plots._style import BLUE, RED, number, one_axes, styled, subtitle
+from pyrovae.plots._style import BLUE, RED, Drawn, number, one_axes, styled, subtitle, wants_figure
 
 __all__ = ["plot_elbo"]
 
+NAMES = {"elbo": ("training", BLUE), "elbo_validation": ("validation", RED)}
+
 
 @styled
-def plot_elbo(tree_or_fit: Any, *, ax: Axes | None = None) -> Figure:
+def plot_elbo(tree_or_fit: Any, *, ax: Axes | None = None, backend: str | None = None) -> Drawn:
     """ELBO in nats per datum by epoch, in training and on validation data, a line per restart.
 
     How to read it: a curve that still rises at the end wants more epochs; a validation curve that falls while training
@@ -29,26 +30,29 @@ def plot_elbo(tree_or_fit: Any, *, ax: Axes | None = None) -> Figure:
         A tree, of which the group ``optimization`` is read, or a `pyrovae.Fit`.
     ax
         Axes to draw on; a new figure by default.
+    backend
+        None or "matplotlib" to draw, "none" for what would be drawn.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Or a Dataset: ``elbo`` and, where it is, ``elbo_validation`` (chain, epoch), by the number of epochs
+        finished. ``attrs["chosen"]`` is the position of the chain that the fit chose.
 
     Raises
     ------
     ValueError
         If there is no history of at least one epoch.
     """
-    history = _history(tree_or_fit)
-    names = {"elbo": ("training", BLUE), "elbo_validation": ("validation", RED)}
-    lines = {n: history[n].transpose("chain", "epoch").values for n in names if n in history}
-    if not np.isfinite(lines["elbo"]).any():
-        raise ValueError("the history holds no finite ELBO: expected at least one finished epoch; call pv.fit")
-    epochs = history["epoch"].values + 1
-    best = chosen(tree_or_fit, history) if isinstance(tree_or_fit, xr.DataTree) else int(tree_or_fit.best)
+    draw = wants_figure(backend)
+    found = _figures(tree_or_fit)
+    if not draw:
+        return found
+    lines = {str(name): values.values for name, values in found.items()}
+    epochs, best = found["epoch"].values, found.attrs["chosen"]
     figure, ax = one_axes(ax)
     for name, values in lines.items():
-        what, colour = names[name]
+        what, colour = NAMES[name]
         for chain, line in enumerate(values):
             faint = chain != best
             ax.plot(
@@ -72,6 +76,16 @@ def plot_elbo(tree_or_fit: Any, *, ax: Axes | None = None) -> Figure:
     ax.grid(axis="y", color="#e4e7eb", lw=0.8)
     ax.legend(loc="lower right")
     return figure
+
+
+def _figures(source: Any) -> xr.Dataset:
+    history = _history(source)
+    found = history[[name for name in NAMES if name in history]].transpose("chain", "epoch")
+    if not np.isfinite(found["elbo"]).any():
+        raise ValueError("the history holds no finite ELBO: expected at least one finished epoch; call pv.fit")
+    best = chosen(source, history) if isinstance(source, xr.DataTree) else int(source.best)
+    attrs = {"units": "nats per datum", "chosen": best}
+    return xr.Dataset(found.data_vars, attrs=attrs).assign_coords(epoch=history["epoch"].values + 1)
 
 
 def _history(source: Any) -> xr.Dataset:

@@ -7,27 +7,29 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pyrovae.plots._latents import kl_units
-from pyrovae.plots._style import BLUE, GREY, INK, ORANGE, RED, number, one_axes, styled, subtitle
+from pyrovae.plots._style import BLUE, GREY, INK, ORANGE, RED, Drawn, number, one_axes, styled, subtitle, wants_figure
 
 __all__ = ["plot_kl"]
 
 MOST_NAMES = 40
-COLLAPSED = 2
-STATES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("used", {"facecolor": BLUE, "edgecolor": BLUE}),
-    ("inactive: its mean hardly moves with the data", {"facecolor": ORANGE, "edgecolor": INK, "hatch": "..."}),
-    ("collapsed to the prior (×)", {"facecolor": "#dfe2e6", "edgecolor": GREY, "hatch": "////"}),
-)
+SPAN = (0.1, 0.9)
+STATES: dict[str, tuple[str, dict[str, Any]]] = {
+    "used": ("used", {"facecolor": BLUE, "edgecolor": BLUE}),
+    "inactive": (
+        "inactive: its mean hardly moves with the data",
+        {"facecolor": ORANGE, "edgecolor": INK, "hatch": "..."},
+    ),
+    "collapsed": ("collapsed to the prior (×)", {"facecolor": "#dfe2e6", "edgecolor": GREY, "hatch": "////"}),
+}
 
 
 @styled
-def plot_kl(tree: xr.DataTree, *, ax: Axes | None = None) -> Figure:
+def plot_kl(tree: xr.DataTree, *, ax: Axes | None = None, backend: str | None = None) -> Drawn:
     """KL(q(z_j|x) ‖ p(z_j)) of each latent dimension in nats, sorted: mean over the data, and the span of 80 % of them.
 
     How to read it: a tall bar carries much information about each datum; a bar at zero carries none, and is marked if
@@ -40,38 +42,43 @@ def plot_kl(tree: xr.DataTree, *, ax: Axes | None = None) -> Figure:
         Reads ``sample_stats/kl_…`` and ``posterior``.
     ax
         Axes to draw on; a new figure by default.
+    backend
+        None or "matplotlib" to draw, "none" for what would be drawn.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Or a Dataset: ``kl``, mean over data, ``low`` and ``high``, between which 80 % of them lie, and ``state``,
+        "used", "inactive" or "collapsed", all (chain, latent).
 
     Raises
     ------
     ValueError
         If no KL per dimension is defined for the program.
     """
-    units = kl_units(tree)
-    chains, _, count = units.kl.shape
-    mean = units.kl.mean(1)
-    low, high = np.quantile(units.kl, [0.1, 0.9], axis=1)
+    draw = wants_figure(backend)
+    found = _figures(tree)
+    if not draw:
+        return found
+    mean, low, high, state = (found[name].values for name in ("kl", "low", "high", "state"))
+    chains, count = mean.shape
     order = np.argsort(-mean, axis=1, kind="stable")
-    state = np.where(units.collapsed, COLLAPSED, np.where(units.active, 0, 1))
     figure, ax = one_axes(ax, (min(11.0, max(6.4, 0.3 * count * chains + 2)), 4.0))
     width = 0.76 / chains
     for chain, rank in enumerate(order):
         x = np.arange(count) + (chain - (chains - 1) / 2) * width
-        for kind, (_, look) in enumerate(STATES):
+        for kind, (_, look) in STATES.items():
             chosen = state[chain, rank] == kind
             if chosen.any():
                 ax.bar(x[chosen], mean[chain, rank][chosen], width * 0.92, linewidth=0.6, **look)
-            if kind == COLLAPSED and chosen.any():  # its bar has no height to be seen by
+            if kind == "collapsed" and chosen.any():  # its bar has no height to be seen by
                 ax.plot(x[chosen], mean[chain, rank][chosen], "x", color=RED, ms=6, mew=1.5, clip_on=False, zorder=4)
         ax.vlines(x, low[chain, rank], high[chain, rank], color=INK, lw=1.1 if count * chains <= 60 else 0.6)
     if count * chains < 4:
         ax.set_xlim(-1.5, count + 0.5)
     ax.set_ylim(bottom=min(0.0, float(low.min())))
     if chains == 1 and count <= MOST_NAMES:
-        names = [units.names[i] for i in order[0]]
+        names = [str(name) for name in found["latent"].values[order[0]]]
         turned = 60 if max(map(len, names)) * count > 70 else 0
         ax.set_xticks(np.arange(count), names, rotation=turned)
         ax.set_xlabel("latent dimension")
@@ -81,15 +88,32 @@ def plot_kl(tree: xr.DataTree, *, ax: Axes | None = None) -> Figure:
         ax.set_xlabel("latent dimension by rank" + (", a bar per restart" if chains > 1 else ""))
     ax.set_ylabel("KL to the prior (nats per datum)")
     ax.grid(axis="y", color="#e4e7eb", lw=0.8)
-    counts = [int((row == 0).sum()) for row in state]
+    counts = [int((row == "used").sum()) for row in state]
     used = ", ".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
     by = ", by restart" if chains > 1 else ""
     total = ", ".join(number(v, 1) for v in mean.sum(1))
     subtitle(ax, "KL per latent dimension", f"{used} of {count} dimensions used; together {total} nats per datum{by}")
-    handles = [Patch(label=name, linewidth=0.6, **look) for k, (name, look) in enumerate(STATES) if (state == k).any()]
+    handles = [Patch(label=name, linewidth=0.6, **look) for k, (name, look) in STATES.items() if (state == k).any()]
     ax.legend(handles=[*handles, Line2D([], [], color=INK, lw=1.1, label="80 % of the data")], loc="upper right")
     _headroom(ax, float(high.max()), len(handles))
     return figure
+
+
+def _figures(tree: xr.DataTree) -> xr.Dataset:
+    units = kl_units(tree)
+    low, high = np.quantile(units.kl, SPAN, axis=1)
+    values = {
+        "kl": units.kl.mean(1),
+        "low": low,
+        "high": high,
+        "state": np.where(units.collapsed, "collapsed", np.where(units.active, "used", "inactive")),
+    }
+    dims = ("chain", "latent")
+    return xr.Dataset(
+        {name: (dims, value) for name, value in values.items()},
+        coords={"latent": units.names},
+        attrs={"units": "nats per datum"},
+    )
 
 
 def _ranks(count: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from pyrovae.diagnostics._tree import chosen, latent_sites, variable
 from pyrovae.plots._colours import Colours
 from pyrovae.plots._latents import kl_units, posterior_means
-from pyrovae.plots._style import INK, number, one_axes, styled, subtitle
+from pyrovae.plots._style import INK, Drawn, number, one_axes, styled, subtitle, wants_figure
 
 __all__ = ["plot_latent"]
 
@@ -22,7 +22,7 @@ MOST_DIMS = 4
 
 
 @styled
-def plot_latent(tree: xr.DataTree, *, labels: Any = None, ax: Axes | None = None) -> Figure:
+def plot_latent(tree: xr.DataTree, *, labels: Any = None, ax: Axes | None = None, backend: str | None = None) -> Drawn:
     """Posterior means E_q[z|x] of all data, coloured by label: one panel, or the pairs of up to four dimensions.
 
     How to read it: data that the program holds to be alike lie together. Labels are for colour only, no program sees
@@ -38,22 +38,30 @@ def plot_latent(tree: xr.DataTree, *, labels: Any = None, ax: Axes | None = None
         is there. Up to ten kinds are classes, more numbers are a scale.
     ax
         Axes to draw the two first dimensions on; by default a new figure with all pairs.
+    backend
+        None or "matplotlib" to draw, "none" for what would be drawn.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Or a Dataset: ``mean`` (obs_id, latent) of the dimensions that are shown, with their ``kl`` (latent) where it
+        is defined, and the ``label`` (obs_id) that colours them.
 
     Raises
     ------
     ValueError
         If there are no latents per datum, or ``labels`` does not fit the data.
     """
-    sites = latent_sites(tree)
-    chain = chosen(tree, variable(tree, "posterior", sites[0])) if sites else 0
+    draw = wants_figure(backend)
+    first = variable(tree, "posterior", latent_sites(tree)[0])
+    chain = chosen(tree, first)
     names, means = posterior_means(tree, chain)
     order, notes = _order(tree, means, chain)
     names, means, notes = [names[i] for i in order], means[:, order], [notes[i] for i in order]
     colours = Colours.of(tree, labels, len(means))
+    if not draw:
+        size = MOST_DIMS if ax is None else 2
+        return _figures(names[:size], means[:, :size], _kl(tree, chain), order[:size], colours, first["obs_id"].values)
     by = f", coloured by {colours.name}" if colours.name else ""
     if ax is not None or means.shape[1] <= 2:
         figure, ax = one_axes(ax, (6.4, 5.0))
@@ -96,13 +104,31 @@ def _pairs(names: list[str], means: np.ndarray, notes: list[str], colours: Colou
 
 def _order(tree: xr.DataTree, means: np.ndarray, chain: int) -> tuple[np.ndarray, list[str]]:
     """Dimensions by importance, and what to write beside each name."""
-    try:
-        kl = kl_units(tree).kl[chain].mean(0)
-    except ValueError:
+    kl = _kl(tree, chain)
+    if kl is None:
         return np.argsort(-means.var(0), kind="stable"), [""] * means.shape[1]
     if means.shape[1] <= 2:
         return np.arange(means.shape[1]), [f"  (KL {number(v, 1)} nats)" for v in kl]
     return np.argsort(-kl, kind="stable"), [f"  (KL {number(v, 1)} nats)" for v in kl]
+
+
+def _kl(tree: xr.DataTree, chain: int) -> np.ndarray | None:
+    """KL of each dimension, where it is defined."""
+    try:
+        return kl_units(tree).kl[chain].mean(0)
+    except ValueError:
+        return None
+
+
+def _figures(
+    names: list[str], means: np.ndarray, kl: np.ndarray | None, order: np.ndarray, colours: Colours, rows: np.ndarray
+) -> xr.Dataset:
+    found = xr.Dataset({"mean": (("obs_id", "latent"), means)}, coords={"obs_id": rows, "latent": names})
+    if kl is not None:
+        found["kl"] = ("latent", kl[order])
+    if colours.values is not None:
+        found["label"] = ("obs_id", colours.values)
+    return found
 
 
 def _legend(figure: Figure, ax: Axes, colours: Colours, corner: np.ndarray | None = None) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import arviz as az
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pyrovae.diagnostics._statistics import statistics
+from pyrovae._numbers import at_least
+from pyrovae.diagnostics._statistics import Statistic, statistics
 from pyrovae.diagnostics._tree import NotAvailable
 from pyrovae.diagnostics.predictive import predictive_check
-from pyrovae.plots._style import BLUE, INK, number, styled
+from pyrovae.plots._style import BLUE, INK, Drawn, number, styled, wants_figure
 
 __all__ = ["plot_ppc"]
 
@@ -19,7 +22,9 @@ FEWEST_LEVELS = 15
 
 
 @styled
-def plot_ppc(tree: xr.DataTree, *, var_name: str | None = None, num_samples: int = 50) -> Figure:
+def plot_ppc(
+    tree: xr.DataTree, *, var_name: str | None = None, num_samples: int = 50, backend: str | None = None
+) -> Drawn:
     """Distribution over the data of what was observed, and of what the program predicts for the same data.
 
     Up to four features are shown as they are. Of more, statistics of each datum are: its mean and standard deviation
@@ -38,34 +43,32 @@ def plot_ppc(tree: xr.DataTree, *, var_name: str | None = None, num_samples: int
     var_name
         Which observed variable; the first by default.
     num_samples
-        How many predictive draws are drawn as curves.
+        How many predictive draws are drawn as curves, at even steps of those there are.
+    backend
+        None or "matplotlib" to draw, "none" for what would be drawn.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Or a tree that ``az.plot_ppc_dist`` takes: groups ``posterior_predictive`` (chain, draw, datum) and
+        ``observed_data`` (datum) of the statistics shown, and ``predictive_check`` with the p-values (statistic).
 
     Raises
     ------
     ValueError
-        If a group is missing.
+        If a group is missing, or ``num_samples`` is no whole number of at least 1.
 
     References
     ----------
     Gelman, Meng & Stern 1996, Statistica Sinica 6; the curves are ``arviz.plot_ppc_dist``.
     """
+    draw, num_samples = wants_figure(backend), at_least("num_samples", num_samples, 1)
     found = statistics(tree, var_name=var_name)
-    p_values = _p_values(tree, var_name, [s.name for s in found])
-    draws = found[0].predicted.shape[0]
-    observed, predicted = {}, {}
-    for i, s in enumerate(found):
-        observed[s.name] = ((f"obs_id_{i}",), s.observed)
-        predicted[s.name] = (("chain", "draw", f"obs_id_{i}"), s.predicted[None])
-    reduced = xr.DataTree.from_dict(
-        {
-            "posterior_predictive": xr.Dataset(predicted, coords={"chain": [0], "draw": np.arange(draws)}),
-            "observed_data": xr.Dataset(observed),
-        }
-    )
+    reduced = _figures(tree, var_name, found, num_samples)
+    if not draw:
+        return reduced
+    shown = reduced["posterior_predictive"].sizes["draw"]
+    p_values = _p_values(reduced)
     # no density can be drawn of few levels, or of one
     steps = any(len(np.unique(s.observed)) < FEWEST_LEVELS or (np.ptp(s.predicted, axis=1) == 0).any() for s in found)
     columns = 2 if len(found) == 4 else len(found)
@@ -73,7 +76,7 @@ def plot_ppc(tree: xr.DataTree, *, var_name: str | None = None, num_samples: int
     drawn = az.plot_ppc_dist(
         reduced,
         kind="ecdf" if steps else "kde",
-        num_samples=min(num_samples, draws),
+        num_samples=shown,
         backend="matplotlib",
         col_wrap=columns,
         figure_kwargs={
@@ -96,19 +99,35 @@ def plot_ppc(tree: xr.DataTree, *, var_name: str | None = None, num_samples: int
             ax.set_ylabel("share of data at most this")
     handles = [
         Line2D([], [], color=INK, lw=2, label="observed"),
-        Line2D([], [], color=BLUE, lw=1.2, alpha=0.7, label=f"predicted, {min(num_samples, draws)} draws"),
+        Line2D([], [], color=BLUE, lw=1.2, alpha=0.7, label=f"predicted, {shown} draws"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     figure.suptitle("Posterior predictive check", x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 
-def _p_values(tree: xr.DataTree, var_name: str | None, names: list[str]) -> dict[str, str]:
-    try:
-        checked = predictive_check(tree, var_name=var_name)
-    except NotAvailable:  # a single datum, say, can be drawn but not tested
+def _figures(tree: xr.DataTree, var_name: str | None, found: list[Statistic], num_samples: int) -> xr.DataTree:
+    count = found[0].predicted.shape[0]
+    draws = np.unique(np.linspace(0, count - 1, min(num_samples, count)).round().astype(int))
+    observed, predicted = {}, {}
+    for i, s in enumerate(found):
+        observed[s.name] = ((f"obs_id_{i}",), s.observed)
+        predicted[s.name] = (("chain", "draw", f"obs_id_{i}"), s.predicted[None, draws])
+    groups = {
+        "posterior_predictive": xr.Dataset(predicted, coords={"chain": [0], "draw": draws}),
+        "observed_data": xr.Dataset(observed),
+    }
+    with contextlib.suppress(NotAvailable):  # a single datum, say, can be drawn but not tested
+        groups["predictive_check"] = predictive_check(tree, var_name=var_name)
+    return xr.DataTree.from_dict(groups)
+
+
+def _p_values(reduced: xr.DataTree) -> dict[str, str]:
+    if "predictive_check" not in reduced.children:
         return {}
+    checked = reduced["predictive_check"].dataset
     p = dict(zip(checked["statistic"].values.tolist(), checked["p_value"].values.tolist(), strict=True))
+    names = [str(name) for name in reduced["observed_data"].dataset]
     return {
         name: f"$p$ of average {_say(p[f'{name}, average'])}, of spread {_say(p[f'{name}, spread'])}" for name in names
     }

@@ -12,14 +12,16 @@ from pyrovae.diagnostics import elbo_terms
 from pyrovae.diagnostics._observed import event_dims, feature_names, observed_name
 from pyrovae.diagnostics._tree import chosen, variable
 from pyrovae.plots._images import Scale, as_images, show, value_range
-from pyrovae.plots._intervals import feature_axis, intervals
-from pyrovae.plots._style import BLUE, INK, number, styled
+from pyrovae.plots._intervals import feature_axis, intervals, quantiles
+from pyrovae.plots._style import BLUE, INK, Drawn, number, styled, wants_figure
 
 __all__ = ["plot_reconstruction"]
 
 
 @styled
-def plot_reconstruction(tree: xr.DataTree, n: int = 8, *, var_name: str | None = None) -> Figure:
+def plot_reconstruction(
+    tree: xr.DataTree, n: int = 8, *, var_name: str | None = None, backend: str | None = None
+) -> Drawn:
     """Data from the worst described to the best, each with its reconstruction.
 
     The data stand at even steps of their ELBO, which is written over each in nats. Images (a dimension with coordinates
@@ -37,48 +39,58 @@ def plot_reconstruction(tree: xr.DataTree, n: int = 8, *, var_name: str | None =
         How many data.
     var_name
         Which observed variable; the first by default.
+    backend
+        None or "matplotlib" to draw, "none" for what would be drawn.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Or a Dataset: ``observed`` (obs_id, …), ``elbo`` (obs_id) where there are weights, and of the predictive draws
+        their ``mean`` and one ``draw`` (obs_id, …) for images, the quantiles ``predicted`` (level, obs_id, …) else.
 
     Raises
     ------
     ValueError
         If a group is missing, or ``n`` is no whole number of at least 1.
     """
-    n = at_least("n", n, 1)
+    draw, n = wants_figure(backend), at_least("n", n, 1)
     name = observed_name(tree, "observed_data", var_name)
-    observed = variable(tree, "observed_data", name)
-    predicted = variable(tree, "posterior_predictive", name)
-    chain = chosen(tree, predicted)
-    rows, notes = _choose(tree, observed, chain, n)
-    observed = observed.isel(obs_id=rows)
-    predicted = predicted.isel(chain=chain, obs_id=rows).transpose("draw", "obs_id", ...)
-    titles = [f"{v}\n{note}" for v, note in zip(observed["obs_id"].values, notes, strict=True)]
-    images = as_images(observed)
-    if images is not None:
-        return _images(images, as_images(predicted), titles)
-    scale = Scale(variable(tree, "observed_data", name).transpose("obs_id", ...).values)
-    return _tables(observed, predicted, titles, scale)
+    whole = variable(tree, "observed_data", name).transpose("obs_id", ...)
+    found = _figures(tree, whole, variable(tree, "posterior_predictive", name), n)
+    if not draw:
+        return found
+    notes = [number(float(v), 1) for v in found["elbo"]] if "elbo" in found else [""] * found.sizes["obs_id"]
+    titles = [f"{v}\n{note}" for v, note in zip(found["obs_id"].values, notes, strict=True)]
+    if "mean" in found:
+        return _images(found, titles)
+    return _tables(found, titles, Scale(whole.values))
 
 
-def _choose(tree: xr.DataTree, observed: xr.DataArray, chain: int, n: int) -> tuple[np.ndarray, list[str]]:
-    """Data at even steps of their ELBO, and a note on each; at even steps of their number without it."""
-    count = observed.sizes["obs_id"]
-    at = np.unique(np.linspace(0, count - 1, min(n, count)).round().astype(int))
+def _figures(tree: xr.DataTree, observed: xr.DataArray, predicted: xr.DataArray, n: int) -> xr.Dataset:
+    """Data at even steps of their ELBO, or of their number without it, and what is predicted for them."""
+    chain, count = chosen(tree, predicted), observed.sizes["obs_id"]
+    rows = np.unique(np.linspace(0, count - 1, min(n, count)).round().astype(int))
+    found = {}
     try:
-        elbo = elbo_terms(tree)["elbo"].isel(chain=chain).values
+        elbo = elbo_terms(tree)["elbo"].isel(chain=chain, drop=True)
+        rows = np.argsort(elbo.values, kind="stable")[rows]
+        found["elbo"] = elbo.isel(obs_id=rows)
     except ValueError:
-        return at, [""] * len(at)
-    rows = np.argsort(elbo, kind="stable")[at]
-    return rows, [number(elbo[i], 1) for i in rows]
+        pass
+    found["observed"] = observed.isel(obs_id=rows)
+    made = predicted.isel(chain=chain, obs_id=rows, drop=True).transpose("draw", "obs_id", ...)
+    if as_images(found["observed"]) is None:
+        found["predicted"] = quantiles(made, "draw")
+    else:
+        found |= {"mean": made.mean("draw"), "draw": made.isel(draw=0, drop=True)}
+    return xr.Dataset(found, attrs={"variable": str(observed.name), "units": "elbo in nats per datum"})
 
 
-def _images(observed: np.ndarray, predicted: np.ndarray | None, titles: list[str]) -> Figure:
-    if predicted is None:
+def _images(found: xr.Dataset, titles: list[str]) -> Figure:
+    observed, mean, one = (as_images(found[name]) for name in ("observed", "mean", "draw"))
+    if observed is None or mean is None or one is None:
         raise ValueError("posterior_predictive: expected the observed variable's dimensions; make it with pv.posterior")
-    rows = {"observed": observed, "predictive mean": predicted.mean(0), "one draw": predicted[0]}
+    rows = {"observed": observed, "predictive mean": mean, "one draw": one}
     height, width = observed.shape[1:3]
     cell = 1.05
     size = (cell * len(titles) + 1.3, (cell * height / width + 0.04) * 3 + 0.6)
@@ -94,10 +106,12 @@ def _images(observed: np.ndarray, predicted: np.ndarray | None, titles: list[str
     return figure
 
 
-def _tables(observed: xr.DataArray, predicted: xr.DataArray, titles: list[str], scale: Scale) -> Figure:
+def _tables(found: xr.Dataset, titles: list[str], scale: Scale) -> Figure:
+    observed = found["observed"].rename(found.attrs["variable"])
     names, dims = feature_names(observed), event_dims(observed)
-    x = scale(observed.transpose("obs_id", ...).values.reshape(len(titles), -1).astype(float))
-    draws = predicted.values.reshape(predicted.sizes["draw"], len(titles), -1)
+    x = scale(observed.values.reshape(len(titles), -1).astype(float))
+    levels = found["predicted"].transpose("level", "obs_id", ...).values
+    levels = scale(levels.reshape(*levels.shape[:2], -1))
     columns = min(len(titles), 4 if len(names) <= 8 else 2)
     rows = -(-len(titles) // columns)
     size = (max(2.4 * columns, 6.5) + (2 if len(names) > 8 else 0), 2.2 * rows + 1.2)
@@ -106,7 +120,7 @@ def _tables(observed: xr.DataArray, predicted: xr.DataArray, titles: list[str], 
         if index >= len(titles):
             ax.set_visible(False)
             continue
-        intervals(ax, scale(draws[:, index]), BLUE, label="posterior predictive, 50 % and 90 %")
+        intervals(ax, levels[:, index], BLUE, label="posterior predictive, 50 % and 90 %")
         ax.plot(x[index], "o", color=INK, ms=4.5 if len(names) <= 40 else 2.5, label="observed")
         ax.set_title(titles[index].replace("\n", ":  "), fontsize=9.5, fontweight="normal", pad=4)
         ax.grid(axis="y", color="#e4e7eb", lw=0.8)
