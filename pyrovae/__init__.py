@@ -31,6 +31,7 @@ _WHERE = {
     "compare": "pyrovae.diagnostics",
     "correct": "pyrovae.repair",
     "expectation": "pyrovae.repair",
+    "refine": "pyrovae.repair",
     "Data": "pyrovae.data",
 }
 _MODULES = (
@@ -74,6 +75,7 @@ __all__ = [
     "posterior",
     "priors",
     "reconstruct",
+    "refine",
     "report",
     "sample",
     "schedules",
@@ -97,7 +99,7 @@ if TYPE_CHECKING:
     from pyrovae.diagnostics import compare, diagnose
     from pyrovae.draws import decode, encode, impute, posterior, reconstruct, sample
     from pyrovae.program import Program
-    from pyrovae.repair import correct, expectation
+    from pyrovae.repair import correct, expectation, refine
     from pyrovae.svi import EpochEnd, Fit, NonFiniteError, RunFolderError, fit, load
     from pyrovae.vae import VAE
 

@@ -124,7 +124,7 @@ def by_blocks(values: Sequence[xr.DataArray], reduce: Callable[..., Any]) -> Ite
 
 def chosen(tree: xr.DataTree, values: xr.Dataset | xr.DataArray) -> int:
     """The position in ``values`` of the chain that the fit chose by its bound; the first one if it was cut away, and of
-    Markov chains, which are all of that one.
+    Markov chains, which are all of that one. The history is that of the restarts, whatever the draws are of.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def chosen(tree: xr.DataTree, values: xr.Dataset | xr.DataArray) -> int:
     """
     if "chain" not in values.dims:
         raise ValueError(f"expected the dimension chain, as pv.posterior makes it, got {tuple(map(str, values.dims))}")
-    if tree.attrs.get("method") == "nuts":
+    if tree.attrs.get("method") == "nuts" and "epoch" not in values.dims:
         return 0
     try:
         settings = json.loads(tree.attrs.get("settings", "null"))

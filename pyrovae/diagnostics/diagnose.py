@@ -20,6 +20,7 @@ __all__ = ["CHECKS", "diagnose"]
 
 USABLE = "Is q(z|x) usable for each datum?"
 SAMPLED = "Have the chains mixed?"
+WEIGHTED = "the draws, taken with their weights psis_log_weight,"
 
 CHECKS: Mapping[str, Callable[[Figures], Row | None]] = {
     "Does it describe these data?": inference.evidence,
@@ -76,7 +77,8 @@ def diagnose(tree: xr.DataTree, fit: Any = None, data: Any = None, *, context: A
     draws, n, chains = (log_lik.sizes[dim] for dim in ("draw", "obs_id", "chain"))
     sampled = tree.attrs.get("method") == "nuts"
     chain = 0 if sampled else chosen(tree, log_lik)
-    figures = Figures(tree if sampled else _one_chain(tree, chain), None if fit is None else (fit, data, context), seed)
+    judged = _one_chain(tree, None if sampled else chain)
+    figures = Figures(judged, None if fit is None else (fit, data, context), seed)
     found = []
     for question, check in CHECKS.items():
         try:
@@ -86,7 +88,9 @@ def diagnose(tree: xr.DataTree, fit: Any = None, data: Any = None, *, context: A
         if row is not None:
             blank = {"question": question, "threshold": "–", "bad": math.nan, "action": "–", "fault": "", "first": 0}
             found.append(blank | row)
-    return Diagnosis(pd.DataFrame(found), _title(tree, draws, n, chains, chain), SAMPLED if sampled else USABLE)
+    title, core = _title(tree, draws, n, chains, chain), SAMPLED if sampled else USABLE
+    stands = WEIGHTED if tree.attrs.get("corrected") == "psis" else "the draws"
+    return Diagnosis(pd.DataFrame(found), title, core, stands)
 
 
 def _title(tree: xr.DataTree, draws: int, n: int, chains: int, chain: int) -> str:
@@ -103,10 +107,16 @@ def _title(tree: xr.DataTree, draws: int, n: int, chains: int, chain: int) -> st
     return " · ".join([*parts, "nats per datum"])
 
 
-def _one_chain(tree: xr.DataTree, chain: int) -> xr.DataTree:
-    """The tree with one of its chains."""
-    groups = {name: node.to_dataset() for name, node in tree.children.items()}
-    one = {f"/{name}": g.isel(chain=[chain]) if "chain" in g.dims else g for name, g in groups.items()}
-    out = xr.DataTree.from_dict(one)
+def _one_chain(tree: xr.DataTree, chain: int | None) -> xr.DataTree:
+    """The tree with one of its chains, or with all, and the history of the restart that the fit chose.
+
+    Draws of that one alone, as of `pyrovae.refine` or of Markov chains, count their chains by themselves.
+    """
+    groups = {}
+    for name, node in tree.children.items():
+        group = node.to_dataset()
+        which = chosen(tree, group) if "epoch" in group.dims and "chain" in group.dims else chain
+        groups[f"/{name}"] = group if which is None or "chain" not in group.dims else group.isel(chain=[which])
+    out = xr.DataTree.from_dict(groups)
     out.attrs = tree.attrs
     return out

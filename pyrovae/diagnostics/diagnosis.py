@@ -36,11 +36,14 @@ class Diagnosis:
         What was judged.
     core
         The question without whose answer nothing is called good.
+    draws
+        What can stand for the posterior where all is good.
     """
 
     table: pd.DataFrame
     title: str
     core: str
+    draws: str = "the draws"
 
     @property
     def verdict(self) -> str:
@@ -69,7 +72,7 @@ class Diagnosis:
         if self.verdict == "not available":
             return f"Nothing wrong was seen, and the main question was not answered: {self.core}{rest}"
         made = "All checks are good" if not missing else f"The {judged} checks made are good"
-        return f"{made}: the draws can stand for the posterior.{rest}"
+        return f"{made}: {self.draws} can stand for the posterior.{rest}"
 
     def _answer(self, question: str) -> str:
         return str(self.table.set_index("question")["verdict"].get(question, "not available"))

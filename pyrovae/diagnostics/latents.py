@@ -14,7 +14,9 @@ __all__ = ["active_units", "collapse"]
 def active_units(tree: xr.DataTree, *, site: str | None = None, threshold: float = 0.01) -> xr.Dataset:
     """Var_x(E_q[z_j|x]) of each latent dimension, and whether it is above a share of the prior's variance.
 
-    The variance over data of the draws' means is corrected for their Monte Carlo noise, E_x[Var_q(z_j|x)]/S.
+    The variance over data of the draws' means is corrected for their Monte Carlo noise, E_x[Var_q(z_j|x)]/S, or, of
+    draws resampled by `pyrovae.correct`, by their effective number in place of S. Weights of its "psis" are not used:
+    the means are those of q.
 
     Parameters
     ----------
@@ -47,9 +49,15 @@ def active_units(tree: xr.DataTree, *, site: str | None = None, threshold: float
         raise NotAvailable("active units need at least two draws per datum: raise draws= of pv.posterior")
     parts = list(by_blocks([values], lambda block: (block.mean(1, dtype=float), block.var(1, ddof=1, dtype=float))))
     means, within = (np.concatenate([p[i] for p in parts], 1) for i in (0, 1))
+    if tree.attrs.get("corrected") == "resample":  # var has a share 1 − 1/ess of the variance
+        effective = variable(tree, "sample_stats", "ess").transpose("chain", "obs_id").values
+        effective = np.maximum(effective - 1, 1).reshape(*effective.shape, *[1] * (within.ndim - 2))
+        noise = (within / effective).mean(1) * (draws - 1) / draws
+    else:
+        noise = within.mean(1) / draws
     template = values.isel(draw=0, obs_id=0, drop=True)
     template = template.transpose("chain", *(d for d in values.dims if d not in ("chain", "draw", "obs_id")))
-    variance = template.copy(data=means.var(1, ddof=0) - within.mean(1) / draws)
+    variance = template.copy(data=means.var(1, ddof=0) - noise)
     spread = xr.ones_like(variance)
     if "prior" in tree.children and site in tree["prior"].dataset and tree["prior"].sizes["draw"] > 1:
         spread = tree["prior"].dataset[site].astype(float).var("draw", ddof=1)

@@ -225,8 +225,10 @@ def _value(node: Any, how: str) -> Tensor:
     try:
         value = node["fn"].mean
     except NotImplementedError:
-        return node["fn"].sample()  # type: ignore[no-any-return]
-    return node["fn"].sample() if bool(torch.isnan(value).all()) else value  # a mean of NaN is none, as of categories
+        value = node["fn"].sample()
+    if bool(torch.isnan(value).all()):  # a mean of NaN is none, as of categories
+        value = node["fn"].sample()
+    return value
 
 
 def _traces(

@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor, nn
-from torch.distributions import biject_to
+from torch.distributions import transform_to
 from torch.distributions.transforms import Transform
 
 from pyrovae.draws.plan import Plan
@@ -71,7 +71,7 @@ def guide_family(program: Program, plan: Plan, batch: Batch) -> GuideFamily:
     found, make = _apart(q, q.batch_shape)
     if not found:
         raise _refusal(q, "it gives all data the same numbers")
-    raw = torch.cat([transform.inv(value).flatten(1) for value, transform in found], -1)[: len(batch)]
+    raw = torch.cat([transform.inv(value).reshape(len(value), -1) for value, transform in found], -1)[: len(batch)]
     shapes = [transform.inv(value).shape[1:] for value, transform in found]
 
     def distribution(raw: Tensor) -> Any:
@@ -159,7 +159,7 @@ def _apart(q: Any, batch: torch.Size) -> tuple[Found, Make]:
             held[name] = value.expand(batch + event)[:1]
             continue
         try:
-            free[name] = value.expand(batch + event), biject_to(constraint)
+            free[name] = value.expand(batch + event), transform_to(constraint)
         except NotImplementedError as error:
             raise _refusal(q, f"its parameter {name!r} cannot be mapped onto the reals") from error
     kind, names = type(q), list(free)

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyrovae._rng import Stream, seeded
 from pyrovae._support import by_element, describe
-from pyrovae.draws.blocks import Draws, _model, _model_densities, _site_kl, replayable
+from pyrovae.draws.blocks import CACHED, Draws, _model, _model_densities, _site_kl, replayable
 from pyrovae.draws.plan import Plan
 from pyrovae.draws.target import Target
 from pyrovae.program import Batch, Program, repeat
 
-__all__ = ["Proposal", "of_guide", "of_target"]
+__all__ = ["Proposal", "judged", "lots", "of_guide", "of_target"]
 
-FREEDOM = 10.0  # degrees of freedom of "student"
+FREEDOM = 10.0, 1.25  # degrees of freedom of "student": at least so many, and so many per dimension
+JUDGES = 64  # draws that a q is judged by
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def of_guide(name: str, q: Any) -> Proposal:
 def of_target(target: Target, family: str, loc: Tensor, factor: Tensor) -> Proposal:
     """A Normal ("full") or a t distribution ("student") over u, of location (n, d) and Cholesky factor (n, d, d)."""
     if family == "student":
-        q = dist.MultivariateStudentT(torch.full_like(loc[:, 0], FREEDOM), loc, factor)
+        q = dist.MultivariateStudentT(torch.full_like(loc[:, 0], _freedom(target)), loc, factor)
     else:
         q = dist.MultivariateNormal(loc, scale_tril=factor)
 
@@ -93,6 +95,12 @@ def of_target(target: Target, family: str, loc: Tensor, factor: Tensor) -> Propo
     return Proposal(q, latents, value, dict(_marginals(target, family, loc, spread)))
 
 
+def _freedom(target: Target) -> float:
+    """More with more dimensions, in which the radius of a t distribution with few is far from a Normal's."""
+    least, each = FREEDOM
+    return max(least, each * target.dim)
+
+
 def _marginals(target: Target, family: str, loc: Tensor, spread: Tensor) -> Iterator[tuple[str, Any]]:
     """q of each cell, of the sites whose cells are mapped onto their support one by one."""
     start = 0
@@ -103,7 +111,21 @@ def _marginals(target: Target, family: str, loc: Tensor, spread: Tensor) -> Iter
         element = by_element(site.support)
         if size != math.prod(site.event_shape) or biject_to(element).domain.event_dim:
             continue
-        cell = dist.StudentT(FREEDOM, *part) if family == "student" else dist.Normal(*part)
+        cell = dist.StudentT(_freedom(target), *part) if family == "student" else dist.Normal(*part)
         if describe(element) != "real":
             cell = dist.TransformedDistribution(cell, [biject_to(element)])
         yield site.name, cell.to_event(len(site.event_shape))
+
+
+def judged(proposal: Proposal, joint: Callable[[Tensor], Tensor], rows: int) -> Tensor:
+    """The ELBO (n,) by draws that are the same each time."""
+    with seeded(0, Stream.REFINEMENT):
+        value = proposal.q.sample((JUDGES,))
+    parts = value.split(lots(JUDGES, value.shape[1], rows))
+    return (torch.cat([joint(part) for part in parts]) - proposal.q.log_prob(value)).mean(0)
+
+
+def lots(draws: int, n: int, rows: int) -> list[int]:
+    """So many draws of n data in parts of which memory, which takes so many rows, holds one."""
+    most = max(1, rows // CACHED // n)
+    return [min(most, draws - start) for start in range(0, draws, most)]

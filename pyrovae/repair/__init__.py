@@ -2,5 +2,6 @@
 
 from pyrovae.repair.correct import correct
 from pyrovae.repair.expectation import expectation
+from pyrovae.repair.refine import refine
 
-__all__ = ["correct", "expectation"]
+__all__ = ["correct", "expectation", "refine"]

@@ -32,8 +32,10 @@ def correct(tree: xr.DataTree, *, method: str = "psis", draws: int | None = None
         is new is held in memory, so ask for fewer ``draws`` of a tree that memory would not hold.
     method
         "psis": the same draws, and ``sample_stats/psis_log_weight``, their Pareto-smoothed log weights, which add up
-        to 1 over the draws of a datum. "resample": draws made again with replacement by these weights, for whatever
-        takes draws without weights (systematic resampling: a draw of weight w is taken ⌊Nw⌋ or ⌈Nw⌉ times).
+        to 1 over the draws of a datum. They are for `pyrovae.expectation`, `pyrovae.diagnostics.gold_standard` and
+        your own averages: ArviZ, figures and `active_units` take the draws as they are, q's. "resample": draws made
+        again with replacement by these weights, for whatever takes draws without weights (systematic resampling: a
+        draw of weight w is taken ⌊Nw⌋ or ⌈Nw⌉ times).
     draws
         N, of "resample": how many draws per datum to make; as many as there are by default.
     seed

@@ -12,6 +12,7 @@ from pyrovae._numbers import at_least, positive
 from pyrovae._rng import Stream, derive
 from pyrovae.diagnostics._tree import chosen, stats, variable
 from pyrovae.diagnostics.diagnose import _one_chain
+from pyrovae.diagnostics.evidence import log_evidence
 from pyrovae.diagnostics.reliability import good_k, pareto_k
 from pyrovae.draws.local import FAMILIES, LR, STEPS, improve_all, log_p
 from pyrovae.draws.posterior import make_tree
@@ -40,7 +41,9 @@ def refine(
     """The tree of `pyrovae.posterior` in which the data with a bad k̂ have draws of a q improved for each of them.
 
     The model stays as it is: gradient steps on a datum's own ELBO find a better q(z|x) than the guide gives it, and its
-    draws, densities and predictions take the place of the guide's. Those whose k̂ did not fall keep the draws they had.
+    draws, densities and predictions take the place of the guide's. Those whose k̂ did not fall keep the draws they had;
+    where both k̂ are good, the draws with the larger effective number stay. k̂ sees the part of the posterior that q
+    reaches: where this has several modes, q is at the one that was found.
 
     Parameters
     ----------
@@ -51,10 +54,10 @@ def refine(
     draws
         Draws per datum.
     family
-        "student": a multivariate t distribution with 10 degrees of freedom of the unconstrained latents, its location
-        and scale from steps on the ELBO of a Normal and then from the moments of weighted draws; its tails bound the
-        weights. "full": a Normal with full covariance of the same, the tightest bound of the three. "guide": the
-        guide's own family.
+        "student": a multivariate t distribution of the unconstrained latents with max(10, 1.25 · their number) degrees
+        of freedom, its location and scale from steps on the ELBO of a Normal, then from the moments of weighted draws.
+        Its tails keep the weights small: the best k̂, and a bound some tenths of a nat lower than that of "full", a
+        Normal with full covariance. "guide": the guide's own family.
     steps, lr
         Of Adam, and its rate at first. One rate suits all data: q is measured in units of where it starts.
     seed
@@ -133,12 +136,12 @@ def refine(
             copies=1,
             sampler=local.sampler(log_weight.sizes["draw"], discrete=discrete),
         )
-        fell = pareto_k(new)["pareto_k"].values[0] < before[rows]
-        better[rows] = fell
-        if fell.any():
+        taken = _better(out.isel(obs_id=rows), new, judged.attrs["good_k"])
+        better[rows] = taken
+        if taken.any():
             for name in REPLACED:
                 if name in groups:
-                    groups[name] = _replaced(groups[name], new[name].to_dataset(), rows[fell], np.flatnonzero(fell))
+                    groups[name] = _replaced(groups[name], new[name].to_dataset(), rows[taken], np.flatnonzero(taken))
     groups["sample_stats"] = _told(groups["sample_stats"], judged["pareto_k"], better)
     result = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     after = pareto_k(result)["pareto_k"].values[0]
@@ -177,6 +180,16 @@ def _refuse_other(e: Evaluation, tree: xr.DataTree) -> None:
             f"tree: log p(x, z) of its first draw of datum {labels[i]} is {known[i]:.4g}, and {found[i]:.4g} by this "
             "fit and these data: it was made of others. Make it with pv.posterior of the same fit and data"
         )
+
+
+def _better(before: xr.DataTree, after: xr.DataTree, limit: float) -> np.ndarray:
+    """Of which data the draws after are better: k̂ is lower, or, where both are good, more of them are effective.
+
+    k̂ of nearly constant weights is that of their noise.
+    """
+    old, new = (pareto_k(tree)["pareto_k"].values[0] for tree in (before, after))
+    few, many = (log_evidence(tree, k=[1])["ess"].values[0] for tree in (before, after))
+    return np.where((old < limit) & (new < limit), many > few, new < old)
 
 
 def _replaced(group: xr.Dataset, new: xr.Dataset, rows: np.ndarray, places: np.ndarray) -> xr.Dataset:
