@@ -1,6 +1,6 @@
 """Cost of k̂ and log p(x) of many images beside the bare decoder over the same rows, and the memory it takes.
 
-    OMP_NUM_THREADS=1 python benchmarks/importance.py [--images 10000] [--draws 1000] [--rounds 5]
+    OMP_NUM_THREADS=1 python benchmarks/importance.py [--images 10000] [--draws 1000] [--rounds 3]
 
 A row is a draw of z for an image. Ours is one call of `pyrovae.diagnostics.importance`: encoder, draws, log q, log p,
 decoder, log p(x|z) of 784 Bernoulli cells, the bound, the evidence with its error and the Pareto fit. Beside it stand,
@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     settings = parser.parse_args()
     torch.manual_seed(0)
     x = images(settings.images)
@@ -66,7 +66,7 @@ def main() -> None:
     vae = pv.VAE(
         pv.priors.Normal(20), pv.likelihoods.Bernoulli(decoder), pv.guides.Normal(pv.networks.MLP(784, (400,), 40))
     )
-    part = x[: max(1, min(len(x), 64))]
+    part = x[: max(1, min(len(x), 400))]
     rows = len(part) * settings.draws
     work: dict[str, Callable[[], object]] = {
         "importance": lambda: pv.diagnostics.importance(vae, part, draws=settings.draws),

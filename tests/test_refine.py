@@ -100,7 +100,7 @@ def test_the_guides_family_recovers_the_exact_posterior(x: Tensor) -> None:
     # KL of the cells is by Monte Carlo now: log q − log p = −½ε² + ½(m + sε)² + const
     program = ppca.exact_program(x, LATENTS)
     q = program.encode(x)
-    m, s = q.mean.numpy(), q.variance.sqrt().numpy()
+    m, s = q.mean.detach().numpy(), q.variance.detach().sqrt().numpy()
     error = np.sqrt(((1 - s**2) ** 2 / 2 + (m * s) ** 2) / 200)
     kl = pv.diagnostics.kl(pv.posterior(program, x, draws=30, predictive=0))["z"].values[0]
     assert (abs(tree["sample_stats"]["kl_z"].values[0] - kl) <= 4 * error + 0.01)[refined].all()
@@ -421,7 +421,12 @@ def test_the_plot(x: Tensor) -> None:
     figure = plot_gap(found)
     ax = figure.axes[0]
     assert "amortisation" in ax.get_legend().get_texts()[0].get_text() + ax.get_legend().get_texts()[1].get_text()
-    assert "nats" in ax.get_ylabel()
+    assert ax.get_ylabel() == "log p(x) − ELBO (nats per datum)"
     assert plot_gap(found.isel(obs_id=[0]), ax=ax) is figure
+    figures = plot_gap(found, backend="none")
+    whole = figures["approximation"] + figures["amortisation"]
+    assert (np.diff(whole) <= 0).all()
+    np.testing.assert_allclose(whole, (found["log_evidence"] - found["elbo"]).sel(obs_id=whole["obs_id"]), atol=1e-9)
+    assert figures.attrs["amortisation_mean"] == pytest.approx(float(found["amortisation"].mean()))
     with pytest.raises(ValueError, match=r"expected what pyrovae.diagnostics.gaps returns"):
         plot_gap(found.drop_vars("amortisation"))

@@ -15,6 +15,7 @@ from pyrovae.diagnostics.diagnosis import Diagnosis
 from pyrovae.diagnostics.disentanglement import disentanglement
 from pyrovae.diagnostics.elbo import elbo_terms, kl
 from pyrovae.diagnostics.evidence import elpd, log_evidence
+from pyrovae.diagnostics.gaps import gaps
 from pyrovae.diagnostics.gold_standard import gold_standard
 from pyrovae.diagnostics.importance import importance
 from pyrovae.diagnostics.intervals import intervals
@@ -42,6 +43,7 @@ __all__ = [
     "disentanglement",
     "elbo_terms",
     "elpd",
+    "gaps",
     "gold_standard",
     "good_k",
     "importance",

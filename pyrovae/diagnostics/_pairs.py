@@ -113,8 +113,9 @@ def _latents(tree: xr.DataTree, chain: int, draws: int, n: int) -> np.ndarray:
     """The latents of each datum side by side, (draw, n, dimension); none where they are enumerated."""
     columns = [np.empty((draws, n, 0))]
     if "posterior" in tree.children:
-        for values in tree["posterior"].dataset.data_vars.values():
-            if {"chain", "draw", "obs_id"} <= set(values.dims):
+        for site, found in tree["posterior"].dataset.items():
+            if {"chain", "draw", "obs_id"} <= set(found.dims):
+                values = variable(tree, "posterior", str(site))
                 some = values.isel(chain=chain, draw=slice(draws)).transpose("draw", "obs_id", ...).values
                 columns.append(some.reshape(draws, n, -1).astype(float))
     return np.concatenate(columns, -1)
@@ -123,5 +124,6 @@ def _latents(tree: xr.DataTree, chain: int, draws: int, n: int) -> np.ndarray:
 def _log_lik(tree: xr.DataTree, group: str, chain: int, draws: int) -> np.ndarray | None:
     if group not in tree.children or "log_lik" not in tree[group].dataset:
         return None
-    values: Any = tree[group]["log_lik"].isel(chain=chain, draw=slice(draws)).transpose("draw", "obs_id").values
+    found = variable(tree, group, "log_lik").isel(chain=chain, draw=slice(draws))
+    values: Any = found.transpose("draw", "obs_id").values
     return np.asarray(values, float)

@@ -90,10 +90,10 @@ def usability(figures: Figures) -> Row | None:
         fault, action = f"weights cannot correct the draws of {many} data", "pv.refine before pv.correct"
     elif verdict == "bad":
         fault = "q(z|x) cannot stand for the posterior of many data"
-        action = "pv.refine(fit, data), which improves q datum by datum: weights alone would not carry the draws over"
+        action = "pv.refine(fit, data, tree=tree), which improves q datum by datum: weights alone would not do"
     else:
         fault = "q(z|x) cannot stand for the posterior of some data"
-        action = "pv.refine(fit, data) for the data with a bad k̂, then pv.correct: the others' weights are good"
+        action = "pv.refine(fit, data, tree=tree) for the data with a bad k̂, then pv.correct: the others' are good"
     return {
         "figure": figure,
         "threshold": threshold,

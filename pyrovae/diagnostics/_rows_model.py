@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import kstest
 
 from pyrovae.diagnostics._figures import GUIDE, LATENTS, LEVEL, LIKELIHOOD, PRIOR, SOME, Figures, Row, probability
 from pyrovae.diagnostics._tree import NotAvailable, latent_sites
 from pyrovae.diagnostics.aggregate import prior_match
 from pyrovae.diagnostics.annealing import bdmc
-from pyrovae.diagnostics.calibration import calibration
+from pyrovae.diagnostics.calibration import calibration, pits
 from pyrovae.diagnostics.latents import active_units, collapse
 from pyrovae.diagnostics.predictive import MATERIAL, predictive_check
 from pyrovae.diagnostics.sbc import sbc
@@ -19,8 +20,9 @@ MUCH, MOST = 0.5, 9
 """Standard deviations between data and replicates, from which on a likelihood is bad, and told no more."""
 EFFECT = 0.01
 """Energy coefficient of a mismatch that matters: a shift of all latents by a fifth of their standard deviation."""
-BIAS, DISPERSION = 0.03, 0.2
-"""Of mean ranks and of their log variance ratio: what is found below these is too small to matter."""
+BIAS, DISPERSION, DISTANCE = 0.03, 0.2, 0.05
+"""Of mean ranks, of their log variance ratio, and between their ECDF and the diagonal: what is found below these is too
+small to matter."""
 SIMULATIONS = 50
 """Of bidirectional Monte Carlo."""
 SHORT = 0.25
@@ -121,11 +123,13 @@ def calibrated(figures: Figures) -> Row | None:
     if figures.model is None or figures.sampled or figures.corrected:
         return None
     fit, data, context = figures.model
-    found = calibration(sbc(fit, data, context=context, seed=figures.seed), level=LEVEL)
+    ranks = sbc(fit, data, context=context, seed=figures.seed)
+    found = calibration(ranks, level=LEVEL)
     wrong = found["quantity"].values[found["verdict"].values != "calibrated"]
     p = float(found["adjusted_p"].min())
     names = sorted({str(v) for v in found["verdict"].values if v != "calibrated"})
     far = bool((abs(found["bias"]) > BIAS).any() or (abs(np.log(found["dispersion"])) > DISPERSION).any())
+    far |= any(kstest(values, "uniform").statistic > DISTANCE for name, values in pits(ranks).items() if name in wrong)
     verdict = "good" if not len(wrong) or not far else "usable"
     return {
         "figure": f"{len(wrong)} of {found.sizes['quantity']} off" + (f": {', '.join(names)}" if names else ""),
@@ -159,9 +163,8 @@ def bracketed(figures: Figures) -> Row | None:
     if not good and least < SHORT:
         return {
             "figure": figure,
-            "verdict": "–",
-            "action": "not judged: annealing brackets log p(x) too widely to tell; "
-            "pv.diagnostics.bdmc(fit, data, steps=10_000) does more narrowly",
+            "verdict": "not available",
+            "action": "annealing brackets log p(x) too widely to tell: pv.diagnostics.bdmc(fit, data, steps=10_000)",
         }
     verdict = "good" if good else "usable" if short < 4 * SHORT else "bad"
     return {

@@ -9,6 +9,7 @@ import xarray as xr
 
 from pyrovae._rng import Stream, derive
 from pyrovae.diagnostics._codes import columns, names_of, refuse_infinite
+from pyrovae.diagnostics._observed import has_context
 from pyrovae.diagnostics._psis import FEWEST, psis
 from pyrovae.diagnostics._tree import NotAvailable, by_blocks, latent_sites, shared_sites, stats, variable
 from pyrovae.diagnostics.reliability import good_k, pareto_k
@@ -48,7 +49,7 @@ def samples(tree: xr.DataTree, *, copies: int, most: int, corrected: bool, seed:
     first, prior = variable(tree, "posterior", sites[0]), variable(tree, "prior", sites[0])
     n, drawn = first.sizes["obs_id"], prior.sizes["draw"]
     rng = np.random.default_rng(derive(seed, Stream.RESAMPLING))
-    paired = "constant_data" in tree.children and "context" in tree["constant_data"].dataset
+    paired = has_context(tree, n)
     if paired:  # draw d of the prior has the context of datum d mod n
         size = min(n, drawn)
         rows = given = np.sort(rng.choice(size, min(size, most), replace=False))

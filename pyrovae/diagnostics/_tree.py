@@ -8,7 +8,17 @@ from typing import Any
 
 import xarray as xr
 
-__all__ = ["NotAvailable", "by_blocks", "chosen", "latent_sites", "one_site", "shared_sites", "stats", "variable"]
+__all__ = [
+    "NotAvailable",
+    "by_blocks",
+    "chosen",
+    "latent_sites",
+    "one_chain",
+    "one_site",
+    "shared_sites",
+    "stats",
+    "variable",
+]
 
 
 class NotAvailable(ValueError):
@@ -16,6 +26,19 @@ class NotAvailable(ValueError):
 
 
 BLOCK = 64 * 2**20  # bytes of draws held at a time
+
+LAYOUT = {
+    "posterior": ("chain", "draw"),
+    "posterior_predictive": ("chain", "draw", "obs_id"),
+    "predictive_stats": ("chain", "draw", "obs_id"),
+    "prior": ("chain", "draw"),
+    "prior_predictive": ("chain", "draw"),
+    "observed_data": ("obs_id",),
+    "optimization": ("chain", "epoch"),
+}
+"""The dimensions that every variable of a group has, beside its own."""
+ALIKE = ("posterior", "posterior_predictive", "predictive_stats", "observed_data")
+"""Groups of the same chains, draws and data as ``sample_stats``; those of x̃ have its first draws."""
 
 
 def variable(tree: Any, group: str, name: str) -> xr.DataArray:
@@ -26,7 +49,8 @@ def variable(tree: Any, group: str, name: str) -> xr.DataArray:
     TypeError
         If this is no tree.
     NotAvailable
-        If the group or the variable is not there.
+        If the group or the variable is not there, lacks a dimension or is empty, or holds other draws or data than the
+        tree's other groups.
     """
     if not isinstance(tree, xr.DataTree):
         raise TypeError(
@@ -42,7 +66,47 @@ def variable(tree: Any, group: str, name: str) -> xr.DataArray:
             f"the group {group!r} has no variable {name!r} (it has {', '.join(map(str, dataset)) or 'none'}): make the "
             "tree with pv.posterior"
         )
+    _laid_out(f"{group}/{name}", dataset[name], LAYOUT.get(group, ()))
+    if group in ALIKE:
+        _alike(tree, group)
     return dataset[name]
+
+
+def _laid_out(what: str, values: xr.DataArray, dims: Sequence[str]) -> None:
+    """Refuse a variable that lacks a dimension, or has one of no length."""
+    if any(d not in values.dims for d in dims):
+        raise NotAvailable(
+            f"{what}: expected dimensions {', '.join(dims)}, got {tuple(map(str, values.dims))}: name them so, and keep "
+            "those of length 1, as tree.isel(chain=[0]) does"
+        )
+    if empty := [d for d in dims if not values.sizes[d]]:
+        raise NotAvailable(f"{what} is empty: its dimension {empty[0]} has length 0")
+
+
+def _alike(tree: xr.DataTree, group: str) -> None:
+    """Refuse a group whose chains, draws or data are not those of ``sample_stats``, or else of ``posterior``.
+
+    What belongs together is found by its position: a draw of x̃ would be taken for that of another z.
+    """
+    other = "sample_stats" if "sample_stats" in tree.children else "posterior"
+    if other not in tree.children:
+        return
+    ours, theirs = tree[group].dataset, tree[other].dataset
+    for dim in ("chain", "draw", "obs_id"):
+        if dim not in ours.sizes or dim not in theirs.sizes:
+            continue
+        size = theirs.sizes[dim]
+        if dim == "draw" and group in ("posterior_predictive", "predictive_stats"):
+            size = min(size, ours.sizes[dim])
+        differ = ours.sizes[dim] != size
+        if not differ and dim in ours.indexes and dim in theirs.indexes:
+            differ = not ours.indexes[dim].equals(theirs.indexes[dim][:size])
+        if differ:
+            what = {"chain": "chains", "draw": "draws", "obs_id": "data"}[dim]
+            raise NotAvailable(
+                f"the groups {group!r} and {other!r} hold other {what} ({ours.sizes[dim]} and {theirs.sizes[dim]} of "
+                f"them): take the same ones of all groups, by their labels, as tree.sel({dim}=…) does"
+            )
 
 
 def stats(tree: Any, name: str) -> xr.DataArray:
@@ -51,9 +115,8 @@ def stats(tree: Any, name: str) -> xr.DataArray:
     Raises
     ------
     NotAvailable
-        If it is not there; of the weights, if data share latents and so have none of their own.
-    ValueError
-        If it has other dimensions.
+        If it is not there, is empty or has other dimensions; of the weights, if data share latents and so have none of
+        their own.
     """
     shared = shared_sites(tree)
     if name == "log_weight" and shared:
@@ -64,11 +127,7 @@ def stats(tree: Any, name: str) -> xr.DataArray:
         raise NotAvailable("these are draws of a Markov chain: they need no weights, and have none")
     original = isinstance(tree, xr.DataTree) and "importance" in tree.children and name in tree["importance"].dataset
     values = variable(tree, "importance" if original else "sample_stats", name)
-    missing = [d for d in ("chain", "draw", "obs_id") if d not in values.dims]
-    if missing:
-        raise ValueError(
-            f"sample_stats/{name}: expected dimensions chain, draw, obs_id, got {tuple(map(str, values.dims))}"
-        )
+    _laid_out(f"sample_stats/{name}", values, ("chain", "draw", "obs_id"))
     return values.transpose("chain", "draw", "obs_id")
 
 
@@ -100,7 +159,14 @@ def latent_sites(tree: Any) -> list[str]:
 def _named(tree: Any, attribute: str) -> list[str]:
     if not isinstance(tree, xr.DataTree) or "sample_stats" not in tree.children:
         return []
-    return [str(name) for name in json.loads(tree["sample_stats"].attrs.get(attribute, "[]"))]
+    found = tree["sample_stats"].attrs.get(attribute, "[]")
+    try:
+        names = json.loads(found) if isinstance(found, str) else list(found)
+    except (TypeError, json.JSONDecodeError):
+        names = None
+    if not isinstance(names, list):
+        raise NotAvailable(f"sample_stats: expected the attribute {attribute} to be a JSON list of sites, got {found!r}")
+    return [str(name) for name in names]
 
 
 def one_site(tree: Any, site: str | None) -> str:
@@ -142,3 +208,18 @@ def chosen(tree: xr.DataTree, values: xr.Dataset | xr.DataArray) -> int:
     best = settings.get("best_chain") if isinstance(settings, dict) else None
     labels: list[Any] = values["chain"].values.tolist() if "chain" in values.coords else [*range(values.sizes["chain"])]
     return labels.index(best) if best in labels else 0
+
+
+def one_chain(tree: xr.DataTree, chain: int | None) -> xr.DataTree:
+    """The tree with one of its chains, or with all, and the history of the restart that the fit chose.
+
+    Draws of that one alone, as of `pyrovae.refine` or of Markov chains, count their chains by themselves.
+    """
+    groups = {}
+    for name, node in tree.children.items():
+        group = node.to_dataset()
+        which = chosen(tree, group) if "epoch" in group.dims and "chain" in group.dims else chain
+        groups[f"/{name}"] = group if which is None or "chain" not in group.dims else group.isel(chain=[which])
+    out = xr.DataTree.from_dict(groups)
+    out.attrs = tree.attrs
+    return out

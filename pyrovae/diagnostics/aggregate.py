@@ -11,7 +11,7 @@ from pyrovae._numbers import at_least
 from pyrovae._rng import Stream, derive
 from pyrovae.diagnostics._density import grids, ranked
 from pyrovae.diagnostics._samples import Samples, samples
-from pyrovae.diagnostics._tree import NotAvailable, variable
+from pyrovae.diagnostics._tree import NotAvailable, stats
 from pyrovae.diagnostics._two_sample import STATISTICS, standardised, two_sample
 
 __all__ = ["density_gap", "prior_match"]
@@ -62,7 +62,8 @@ def prior_match(
     Raises
     ------
     NotAvailable
-        If a group is missing, latents are shared by all data, or there are fewer than two data or prior draws.
+        If a group is missing, latents are shared by all data, or there are fewer than two data or prior draws; of some
+        of a tree's data, where they have a context.
     ValueError
         For an unknown statistic, no permutation, or draws that are not finite.
 
@@ -143,7 +144,7 @@ def density_gap(
     the holes.
     """
     bins = at_least("bins", bins, 4)
-    n = variable(tree, "sample_stats", "log_lik").sizes["obs_id"]
+    n = stats(tree, "log_lik").sizes["obs_id"]
     drawn = _enough(samples(tree, copies=max(1, POINTS // n), most=POINTS, corrected=corrected, seed=seed))
     if len(drawn.names) < 2:
         raise NotAvailable("there is but one latent dimension: pairs need two")
@@ -184,5 +185,5 @@ def _enough(drawn: Samples) -> Samples:
 
 
 def _chains(tree: xr.DataTree) -> dict[str, np.ndarray]:
-    values = variable(tree, "sample_stats", "log_lik")
+    values = stats(tree, "log_lik")
     return {"chain": values["chain"].values if "chain" in values.coords else np.arange(values.sizes["chain"])}

@@ -62,7 +62,7 @@ def calibration(ranks: xr.Dataset, *, level: float = LEVEL) -> xr.Dataset:
 
     References
     ----------
-    Säilynoja, Bürkner & Vehtari 2022, 2103.10522; Yao, Vehtari, Simpson & Gelman 2018, 1802.02538, section 4; Talts et
+    Säilynoja, Bürkner & Vehtari 2022, 2103.10522; Yao, Vehtari, Simpson & Gelman 2018, 1802.02538 (VSBC); Talts et
     al. 2018, 1804.06788, section 5; Holm 1979.
     """
     if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:

@@ -13,7 +13,7 @@ from pyrovae.diagnostics import _rows_inference as inference
 from pyrovae.diagnostics import _rows_model as model
 from pyrovae.diagnostics import _rows_training as training
 from pyrovae.diagnostics._figures import Figures, Row
-from pyrovae.diagnostics._tree import NotAvailable, chosen, stats
+from pyrovae.diagnostics._tree import chosen, one_chain, stats
 from pyrovae.diagnostics.diagnosis import Diagnosis
 
 __all__ = ["CHECKS", "diagnose"]
@@ -77,13 +77,13 @@ def diagnose(tree: xr.DataTree, fit: Any = None, data: Any = None, *, context: A
     draws, n, chains = (log_lik.sizes[dim] for dim in ("draw", "obs_id", "chain"))
     sampled = tree.attrs.get("method") == "nuts"
     chain = 0 if sampled else chosen(tree, log_lik)
-    judged = _one_chain(tree, None if sampled else chain)
+    judged = one_chain(tree, None if sampled else chain)
     figures = Figures(judged, None if fit is None else (fit, data, context), seed)
     found = []
     for question, check in CHECKS.items():
         try:
             row = check(figures)
-        except NotAvailable as error:
+        except ValueError as error:  # what this tree cannot give
             row = {"figure": "–", "verdict": "not available", "action": str(error)}
         if row is not None:
             blank = {"question": question, "threshold": "–", "bad": math.nan, "action": "–", "fault": "", "first": 0}
@@ -105,18 +105,3 @@ def _title(tree: xr.DataTree, draws: int, n: int, chains: int, chain: int) -> st
     if "refined" in tree["sample_stats"].dataset:
         parts.append(f"{int(tree['sample_stats'].dataset['refined'].sum()):,} refined")
     return " · ".join([*parts, "nats per datum"])
-
-
-def _one_chain(tree: xr.DataTree, chain: int | None) -> xr.DataTree:
-    """The tree with one of its chains, or with all, and the history of the restart that the fit chose.
-
-    Draws of that one alone, as of `pyrovae.refine` or of Markov chains, count their chains by themselves.
-    """
-    groups = {}
-    for name, node in tree.children.items():
-        group = node.to_dataset()
-        which = chosen(tree, group) if "epoch" in group.dims and "chain" in group.dims else chain
-        groups[f"/{name}"] = group if which is None or "chain" not in group.dims else group.isel(chain=[which])
-    out = xr.DataTree.from_dict(groups)
-    out.attrs = tree.attrs
-    return out

@@ -20,7 +20,8 @@ def elbo_terms(tree: xr.DataTree) -> xr.Dataset:
     -------
     xarray.Dataset
         ``elbo``, ``log_lik`` (expected log likelihood) and ``kl``, each (chain, obs_id) in nats, and their Monte Carlo
-        standard errors ``elbo_mcse``, ``log_lik_mcse``, ``kl_mcse``. With latents outside the plate also, (chain) in
+        standard errors ``elbo_mcse``, ``log_lik_mcse``, ``kl_mcse``, NaN of a single draw. A datum of which a density is
+        infinite or NaN has terms that are so too, and errors of ∞. With latents outside the plate also, (chain) in
         nats of the whole set, ``kl_global`` = E[log q(θ) − log p(θ)], ``elbo_total``, the bound on log p of all data,
         and their standard errors. Sites observed outside the plate count in p(θ).
 
@@ -84,7 +85,8 @@ def kl(tree: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     NotAvailable
-        If a prior or guide is not made of independent dimensions, so that no divergence per dimension exists.
+        If a prior or guide is not made of independent dimensions, so that no divergence per dimension exists, or one is
+        NaN.
     """
     stats(tree, "log_lik")  # a tree without its group is not the program's fault
     found = {}
@@ -96,4 +98,6 @@ def kl(tree: xr.DataTree) -> xr.Dataset:
                 f"the tree holds no KL per dimension for {site!r}: it exists where prior and guide are independent "
                 "over dimensions (.to_event(1) of a univariate family). diagnostics.elbo_terms(tree)['kl'] is the whole"
             ) from error
+        if bad := int(found[site].isnull().sum()):
+            raise NotAvailable(f"{bad} of {found[site].size} divergences of {site!r} are NaN: look at the fit")
     return xr.Dataset(found, attrs={"units": "nats"})

@@ -10,7 +10,8 @@ import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 from scipy.special import logsumexp
 
-from pyrovae.diagnostics._tree import by_blocks, chosen, stats
+from pyrovae._numbers import at_least
+from pyrovae.diagnostics._tree import NotAvailable, by_blocks, chosen, stats
 from pyrovae.diagnostics.reliability import pareto_k
 
 __all__ = ["elpd", "importance_evidence", "log_evidence"]
@@ -32,8 +33,9 @@ def log_evidence(tree: xr.DataTree, k: list[int] | None = None) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``log_evidence`` (chain, obs_id), its Monte Carlo standard error ``mcse`` (delta method) and the effective
-        number of draws ``ess`` = (Σw)²/Σw²; ``bound`` (chain, k, obs_id), nats.
+        ``log_evidence`` (chain, obs_id), its Monte Carlo standard error ``mcse`` (delta method; NaN of a single draw)
+        and the effective number of draws ``ess`` = (Σw)²/Σw²; ``bound`` (chain, k, obs_id), nats. A datum with a weight
+        of +∞ or NaN, or none above 0, has an evidence that is ±∞ or NaN, an error of ∞ and no effective draws.
 
     References
     ----------
@@ -98,13 +100,27 @@ def elpd(tree: xr.DataTree, chain: int | None = None) -> ELPDDataLOO:
     -------
     arviz_stats.utils.ELPDDataLOO
         ``elpd`` and its standard error ``se`` over data, ``elpd_i`` and ``pareto_k`` by ``obs_id``; ``p`` is 0, since
-        no parameter was fitted to these data.
+        no parameter was fitted to these data. ``se`` of a single datum is NaN.
+
+    Raises
+    ------
+    NotAvailable
+        If log p̂(x) of a datum is infinite or NaN, or there are fewer than 30 draws.
+    ValueError
+        If there is no such chain.
     """
     evidence = log_evidence(tree, k=[1])["log_evidence"]
-    chain = chosen(tree, evidence) if chain is None else chain
-    if not 0 <= chain < evidence.sizes["chain"]:
+    chain = chosen(tree, evidence) if chain is None else at_least("chain", chain, 0)
+    if not chain < evidence.sizes["chain"]:
         raise ValueError(f"chain: expected 0 to {evidence.sizes['chain'] - 1}, got {chain!r}")
     evidence = evidence.isel(chain=chain, drop=True)
+    bad = ~np.isfinite(evidence.values)
+    if bad.any():
+        labels = evidence["obs_id"].values if "obs_id" in evidence.coords else np.arange(bad.size)
+        raise NotAvailable(
+            f"log p̂(x) is not finite for {bad.sum()} of {bad.size} data, first at obs_id {labels[bad.argmax()]}: give "
+            "data that the model can have made, or leave these out by tree.isel(obs_id=…)"
+        )
     khat = pareto_k(tree)
     k = khat["pareto_k"].isel(chain=chain, drop=True)
     n = evidence.sizes["obs_id"]

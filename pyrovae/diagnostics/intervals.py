@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pyrovae.diagnostics._codes import refuse_infinite
 from pyrovae.diagnostics._tree import NotAvailable, by_blocks, latent_sites, variable
 from pyrovae.diagnostics._weights import log_weights, smoothed
 from pyrovae.diagnostics.reliability import good_k
@@ -50,6 +51,8 @@ def intervals(tree: xr.DataTree, *, level: float = 0.9) -> xr.Dataset:
     NotAvailable
         If the tree has no weights, fewer than 30 draws, no real-valued latent or no datum with a good k̂, or was
         resampled, so that the draws are no longer q's.
+    ValueError
+        If a draw is infinite or NaN.
 
     Notes
     -----
@@ -111,6 +114,8 @@ def _names(site: xr.DataArray) -> list[str]:
 
 def _judge(log_weight: np.ndarray, sites: list[np.ndarray], level: float) -> tuple[np.ndarray, ...]:
     """k̂ (chain, datum) and the figures (chain, datum, latent)."""
+    for z in sites:
+        refuse_infinite("draws of the latents", z)
     log_w, khat = smoothed(log_weight)
     w = np.exp(log_w)[..., None]
     columns = [_figures(w, z.reshape(*z.shape[:3], -1).astype(float), level) for z in sites]

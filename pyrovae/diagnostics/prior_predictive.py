@@ -7,7 +7,7 @@ import xarray as xr
 
 from pyrovae._numbers import at_least
 from pyrovae._rng import Stream, derive
-from pyrovae.diagnostics._observed import feature_names, observed_name
+from pyrovae.diagnostics._observed import feature_names, has_context, observed_name
 from pyrovae.diagnostics._tree import NotAvailable, chosen, shared_sites, variable
 from pyrovae.diagnostics._two_sample import two_sample
 
@@ -43,7 +43,8 @@ def prior_predictive_check(
     Raises
     ------
     NotAvailable
-        If a group is missing, a draw is infinite, or data share latents, of which each draw of x has its own.
+        If a group is missing, a draw or datum is infinite, or data share latents, of which each draw of x has its own;
+        of some of a tree's data, where they have a context.
     ValueError
         If there is no such variable.
 
@@ -65,11 +66,13 @@ def prior_predictive_check(
         raise NotAvailable("two samples need at least two data and two draws of prior_predictive")
     rng = np.random.default_rng(derive(seed, Stream.PERMUTATION, 1))
     gone = data.isnull().any() if data.dtype.kind == "f" else False
-    paired = bool(gone) or ("constant_data" in tree.children and "context" in tree["constant_data"].dataset)
+    paired = has_context(tree, data.sizes["obs_id"]) or bool(gone)
     rows, draws = _take(data.sizes["obs_id"], new.sizes["draw"], most, paired, rng)
     x, y = (v[some].values.reshape(len(some), -1).astype(float) for v, some in ((data, rows), (new, draws)))
     if bad := int((~np.isfinite(y)).sum()):
         raise NotAvailable(f"{bad} of {y.size} values in prior_predictive/{name} are infinite or NaN")
+    if bad := int(np.isinf(x).sum()):
+        raise NotAvailable(f"{bad} of {x.size} values in observed_data/{name} are infinite")
     if gone:
         y[np.isnan(x)] = np.nan
     shift, ratio = _by_feature(x, y)

@@ -51,7 +51,7 @@ def pareto_k(tree: xr.DataTree) -> xr.Dataset:
 
     References
     ----------
-    Yao, Vehtari, Simpson & Gelman 2018, 1802.02538, section 3; Vehtari et al. 2024, 1507.02646.
+    Yao, Vehtari, Simpson & Gelman 2018, 1802.02538 (PSIS); Vehtari et al. 2024, 1507.02646.
     """
     if isinstance(tree, xr.DataTree) and KNOWN in tree.children:
         return tree[KNOWN].to_dataset()

@@ -65,7 +65,7 @@ def sbc(
     References
     ----------
     Talts, Betancourt, Simpson, Vehtari & Gelman 2018, 1804.06788, algorithm 1; Yao, Vehtari, Simpson & Gelman 2018,
-    1802.02538, section 4; log p as a test quantity: Modrák et al. 2022, 2211.02383.
+    1802.02538 (VSBC); log p as a test quantity: Modrák et al. 2022, 2211.02383.
 
     Examples
     --------

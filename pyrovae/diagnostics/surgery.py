@@ -50,7 +50,7 @@ def rate_distortion(tree: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     NotAvailable
-        With a single datum, or where data have no weights of their own.
+        With a single datum, where data have no weights of their own, or where a term of one is infinite or NaN.
 
     References
     ----------
@@ -62,6 +62,8 @@ def rate_distortion(tree: xr.DataTree) -> xr.Dataset:
         raise NotAvailable("a standard error over data needs at least two data")
     out = {}
     for name, values in (("rate", terms["kl"]), ("distortion", -terms["log_lik"]), ("elbo", terms["elbo"])):
+        if bad := int((~np.isfinite(values).all("chain")).sum()):
+            raise NotAvailable(f"the {name} of {bad} of {n} data is infinite or NaN: look at these data")
         out[name] = values.mean("obs_id")
         out[f"{name}_se"] = values.std("obs_id", ddof=1) / math.sqrt(n)
     return xr.Dataset(out, attrs={"units": "nats per datum", "data": n})

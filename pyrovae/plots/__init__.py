@@ -8,6 +8,7 @@ from pyrovae.plots.aggregate_posterior import plot_aggregate_posterior
 from pyrovae.plots.bounds import plot_bounds
 from pyrovae.plots.calibration import plot_calibration
 from pyrovae.plots.elbo import plot_elbo
+from pyrovae.plots.gap import plot_gap
 from pyrovae.plots.interpolation import plot_interpolation
 from pyrovae.plots.khat import plot_khat
 from pyrovae.plots.kl import plot_kl
@@ -24,6 +25,7 @@ __all__ = [
     "plot_bounds",
     "plot_calibration",
     "plot_elbo",
+    "plot_gap",
     "plot_interpolation",
     "plot_khat",
     "plot_kl",

@@ -7,7 +7,7 @@ import xarray as xr
 
 from pyrovae._numbers import at_least
 from pyrovae._rng import Stream, derive
-from pyrovae.diagnostics._tree import by_blocks, chosen
+from pyrovae.diagnostics._tree import NotAvailable, by_blocks, chosen, variable
 from pyrovae.diagnostics._weights import log_weights, smoothed
 from pyrovae.diagnostics.reliability import good_k
 
@@ -94,12 +94,17 @@ def correct(tree: xr.DataTree, *, method: str = "psis", draws: int | None = None
         number = log_weight.sizes["draw"] if number is None else number
         strata, linked = _strata(log_weight.sizes["draw"], _predictive(tree), number)
         summary, ancestor = _resample(log_weight, strata, number, seed)
+        for group in ("posterior", *PREDICTIVE):
+            for site in tree[group].dataset if group in tree.children else ():
+                values = variable(tree, group, str(site))  # of the draws and data that the weights are of
+                if "obs_id" not in values.dims:
+                    raise NotAvailable(f"{site!r} has draws that all data share: no weights of a datum choose among them")
         for name in ("posterior", "sample_stats"):
             if name in out.children:
                 out[name] = xr.DataTree(_gather(out[name].to_dataset(), ancestor))
         after = out["sample_stats"].to_dataset().drop_vars("log_weight").assign(summary)
         out["sample_stats"] = xr.DataTree(after)
-        out["importance"] = xr.DataTree(before[list(BEFORE)])
+        out["importance"] = xr.DataTree(before[[name for name in BEFORE if name in before]])
         note = _gather_predictive(out, ancestor[:, :linked])
     out.attrs = dict(tree.attrs) | {"corrected": method, "correction": _note(out, log_weight.sizes["draw"]) + note}
     return out
@@ -181,8 +186,8 @@ def _systematic(share: np.ndarray, number: int, offset: np.ndarray) -> np.ndarra
 def _gather(dataset: xr.Dataset, ancestor: np.ndarray) -> xr.Dataset:
     """The dataset with its draws taken again: those of a datum that the indices (chain, draw, datum) name."""
     taken = {n: _taken(v, ancestor) for n, v in dataset.data_vars.items() if {"draw", "obs_id"} <= set(v.dims)}
-    rest = dataset.drop_dims("draw")
-    return rest.assign(taken).assign_coords(draw=np.arange(ancestor.shape[1]))[list(dataset.data_vars)]
+    out = dataset.drop_dims("draw").assign(taken).assign_coords(draw=np.arange(ancestor.shape[1]))
+    return out[[n for n in dataset.data_vars if n in out]]
 
 
 def _taken(values: xr.DataArray, ancestor: np.ndarray) -> tuple[tuple[str, ...], np.ndarray, dict[str, object]]:

@@ -81,7 +81,8 @@ def expectation(tree: xr.DataTree, f: Function, *, method: str | None = None) ->
         raise TypeError(
             f"f: expected a function of the draws, such as lambda draws: draws['z'] ** 2, got {type(f).__name__}"
         )
-    latent_sites(tree)
+    for site in latent_sites(tree):
+        variable(tree, "posterior", site)
     method = _method(tree, method)
     draws, first = _asked(tree, f)
     kept = draws.sizes["draw"]

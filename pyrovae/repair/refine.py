@@ -10,8 +10,7 @@ import xarray as xr
 
 from pyrovae._numbers import at_least, positive
 from pyrovae._rng import Stream, derive
-from pyrovae.diagnostics._tree import chosen, stats, variable
-from pyrovae.diagnostics.diagnose import _one_chain
+from pyrovae.diagnostics._tree import chosen, one_chain, stats, variable
 from pyrovae.diagnostics.evidence import log_evidence
 from pyrovae.diagnostics.reliability import good_k, pareto_k
 from pyrovae.draws.local import FAMILIES, LR, STEPS, improve_all, log_p
@@ -107,7 +106,7 @@ def refine(
     log_weight = stats(tree, "log_weight")
     if "corrected" in tree.attrs:
         raise ValueError("these draws were corrected by weights: refine the tree that they came from, and correct then")
-    out = _one_chain(tree, chosen(tree, log_weight))
+    out = one_chain(tree, chosen(tree, log_weight))
     with evaluation(fit, data, context) as e:
         if e.batches.data.draw is not None:
             raise ValueError(
