@@ -131,3 +131,13 @@ def test_a_general_program_is_traced() -> None:
         assert e.program.densities(e.batches.take(slice(None)), {}) is None
     found = importance(hierarchy(4), x, draws=30)
     assert np.isfinite(found["log_evidence"]).all()
+
+
+@pytest.mark.parametrize("spread", [1.0, 10.0, 100.0])
+def test_bernoulli_cells_keep_their_digits(spread: float) -> None:
+    """784 cells in single precision, beside double precision."""
+    logits = spread * torch.randn(200, 784)
+    x = (torch.rand(200, 784) < logits.sigmoid()).float()
+    ours = pv.distributions.Bernoulli(logits=logits, validate_args=False).to_event(1).log_prob(x)
+    exact = dist.Bernoulli(logits=logits.double()).to_event(1).log_prob(x.double())
+    assert float((ours - exact).abs().max()) < 5e-4

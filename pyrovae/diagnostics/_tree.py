@@ -73,14 +73,16 @@ def variable(tree: Any, group: str, name: str) -> xr.DataArray:
 
 
 def _laid_out(what: str, values: xr.DataArray, dims: Sequence[str]) -> None:
-    """Refuse a variable that lacks a dimension, or has one of no length."""
+    """Refuse a variable that lacks a dimension, has one of no length, or holds no numbers."""
     if any(d not in values.dims for d in dims):
         raise NotAvailable(
             f"{what}: expected dimensions {', '.join(dims)}, got {tuple(map(str, values.dims))}: name them so, and keep "
             "those of length 1, as tree.isel(chain=[0]) does"
         )
-    if empty := [d for d in dims if not values.sizes[d]]:
+    if empty := [d for d in ("chain", "draw", "obs_id", "epoch") if values.sizes.get(d) == 0]:
         raise NotAvailable(f"{what} is empty: its dimension {empty[0]} has length 0")
+    if values.dtype.kind not in "biuf":
+        raise NotAvailable(f"{what}: expected numbers, got values of type {values.dtype}")
 
 
 def _alike(tree: xr.DataTree, group: str) -> None:

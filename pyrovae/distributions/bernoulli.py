@@ -36,7 +36,7 @@ class Bernoulli(dist.Bernoulli):
         return value * self.logits - softplus(self.logits, threshold=STRAIGHT)
 
     def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Any:
-        """The cells as one event, whose log density is Σ x·logits − Σ softplus(logits)."""
+        """The cells as one event, whose log density is Σ (x·logits − softplus(logits))."""
         count = len(self.batch_shape) if reinterpreted_batch_ndims is None else reinterpreted_batch_ndims
         return _Cells(self, count) if count > 0 else super().to_event(count)
 
@@ -46,8 +46,10 @@ class _Cells(dist.Independent):
         base, dims = self.base_dist, self.reinterpreted_batch_ndims
         if not isinstance(base, Bernoulli) or base._validate_args or not base.logits.is_floating_point():
             return super().log_prob(value)
-        logits, value = base.logits.flatten(-dims), value.to(base.logits.dtype).flatten(-dims)
-        out: Tensor = torch.linalg.vecdot(value, logits) - softplus(logits, threshold=STRAIGHT).sum(-1)
+        logits = base.logits
+        # cell by cell, then summed: sums of either term alone are large, and their difference would lose digits
+        terms = torch.addcmul(softplus(logits, threshold=STRAIGHT), value.to(logits.dtype), logits, value=-1)
+        out: Tensor = -terms.flatten(-dims).sum(-1)
         return out
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
