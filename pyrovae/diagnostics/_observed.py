@@ -1,4 +1,4 @@
-"""Observed variables: which one, and how its data are laid out."""
+"""Observed variables: which one, how its data are laid out, and whether two trees have the same."""
 
 from __future__ import annotations
 
@@ -63,3 +63,38 @@ def has_context(tree: Any, n: int) -> bool:
             "of them: make a tree of these data with pv.posterior"
         )
     return True
+
+
+def refuse_other_data(first: str, reference: xr.DataTree, name: str, tree: xr.DataTree, order: np.ndarray) -> None:
+    """Refuse observed data that differ: the names of sites may, if each has one.
+
+    Row ``order[i]`` of ``tree`` is row i of ``reference``.
+    """
+    ours, theirs = (_by_site(label, t) for label, t in ((first, reference), (name, tree)))
+    if set(ours) != set(theirs) and not len(ours) == len(theirs) == 1:
+        raise ValueError(f"{first!r} observes {', '.join(ours)} but {name!r} {', '.join(theirs)}: which is which?")
+    for site in ours:
+        x = ours[site].values
+        other = theirs[site] if site in theirs else next(iter(theirs.values()))
+        y = other.values[order]
+        if x.shape != y.shape:
+            raise ValueError(f"the data {site!r} of {first!r} have the shape {x.shape}, of {name!r} {y.shape}")
+        if x.dtype.kind == y.dtype.kind == "f":  # the coarser type of the two
+            x, y = (v.astype(min(x.dtype, y.dtype, key=lambda d: d.itemsize)) for v in (x, y))
+        missing = [np.isnan(v) if v.dtype.kind == "f" else np.zeros(v.shape, bool) for v in (x, y)]
+        differ = ~((x == y) | (missing[0] & missing[1]))
+        rows = differ.reshape(len(x), -1).any(1)
+        if rows.any():
+            raise ValueError(
+                f"the data {site!r} of {first!r} and {name!r} differ in {rows.sum()} of {len(rows)}, first at obs_id "
+                f"{ours[site]['obs_id'].values[rows.argmax()] if 'obs_id' in ours[site].coords else rows.argmax()}: "
+                "compare what is of the same data, on the same scale"
+            )
+
+
+def _by_site(name: str, tree: xr.DataTree) -> dict[str, xr.DataArray]:
+    if "observed_data" not in tree.children:
+        raise NotAvailable(f"{name!r} has no group 'observed_data': it cannot be seen whether the data are the same")
+    sites = [str(n) for n, v in tree["observed_data"].dataset.items() if "obs_id" in v.dims]
+    found = {site: variable(tree, "observed_data", site) for site in sites}
+    return {n: v.transpose("obs_id", ...) for n, v in found.items()}

@@ -92,7 +92,7 @@ def _whose(figure: str, corrected: float) -> Row:
     share = "it is not known whether" if np.isnan(corrected) else f"only {100 * corrected:.0f} % of"
     return {
         "figure": figure,
-        "verdict": "–",
+        "verdict": "not available",
         "action": f"not judged, and may be the guide's: {share} the draws stand for the posterior",
     }
 

@@ -76,8 +76,8 @@ def _laid_out(what: str, values: xr.DataArray, dims: Sequence[str]) -> None:
     """Refuse a variable that lacks a dimension, has one of no length, or holds no numbers."""
     if any(d not in values.dims for d in dims):
         raise NotAvailable(
-            f"{what}: expected dimensions {', '.join(dims)}, got {tuple(map(str, values.dims))}: name them so, and keep "
-            "those of length 1, as tree.isel(chain=[0]) does"
+            f"{what}: expected dimensions {', '.join(dims)}, got {tuple(map(str, values.dims))}: name them so, and "
+            "keep those of length 1, as tree.isel(chain=[0]) does"
         )
     if empty := [d for d in ("chain", "draw", "obs_id", "epoch") if values.sizes.get(d) == 0]:
         raise NotAvailable(f"{what} is empty: its dimension {empty[0]} has length 0")
@@ -167,7 +167,7 @@ def _named(tree: Any, attribute: str) -> list[str]:
     except (TypeError, json.JSONDecodeError):
         names = None
     if not isinstance(names, list):
-        raise NotAvailable(f"sample_stats: expected the attribute {attribute} to be a JSON list of sites, got {found!r}")
+        raise NotAvailable(f"sample_stats.attrs[{attribute!r}]: expected a JSON list of sites, got {found!r}")
     return [str(name) for name in names]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -148,7 +149,10 @@ def density_gap(
     drawn = _enough(samples(tree, copies=max(1, POINTS // n), most=POINTS, corrected=corrected, seed=seed))
     if len(drawn.names) < 2:
         raise NotAvailable("there is but one latent dimension: pairs need two")
-    chosen = at_least("pairs", pairs, 1) if isinstance(pairs, int) else [_numbers(drawn.names, p) for p in pairs]
+    if isinstance(pairs, Sequence) and not isinstance(pairs, str):
+        chosen: Any = [_numbers(drawn.names, p) for p in pairs]
+    else:
+        chosen = at_least("pairs", pairs, 1)
     rows = []
     for own, prior in zip(drawn.aggregate, drawn.prior, strict=True):
         order, effects = ranked(own[0], prior, chosen, seed)
@@ -172,7 +176,8 @@ def density_gap(
 
 
 def _numbers(names: list[str], pair: tuple[str, str]) -> tuple[int, int]:
-    if len(pair) != 2 or any(name not in names for name in pair) or pair[0] == pair[1]:
+    two = isinstance(pair, Sequence) and len(pair) == 2 and pair[0] != pair[1]
+    if not two or any(name not in names for name in pair):
         raise ValueError(f"pairs: expected a number, or pairs of two of {', '.join(names)}, got {pair!r}")
     return names.index(pair[0]), names.index(pair[1])
 

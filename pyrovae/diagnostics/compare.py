@@ -13,7 +13,8 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 
-from pyrovae.diagnostics._tree import NotAvailable, variable
+from pyrovae.diagnostics._observed import refuse_other_data
+from pyrovae.diagnostics._tree import NotAvailable
 from pyrovae.diagnostics.evidence import elpd
 
 __all__ = ["compare"]
@@ -60,7 +61,7 @@ def compare(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
     >>> table.columns.tolist()
     ['rank', 'elpd', 'se', 'elpd_diff', 'dse', 'weight', 'bad_k']
     """
-    if not isinstance(trees, Mapping):
+    if isinstance(trees, xr.DataTree) or not isinstance(trees, Mapping):
         raise TypeError(f"expected trees by name, such as {{'a': tree, 'b': other}}, got {type(trees).__name__}")
     if len(trees) < 2:
         raise ValueError(f"expected two trees or more to compare, got {len(trees)}")
@@ -71,7 +72,7 @@ def compare(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
     order = {first: np.arange(scores[first].n_data_points)}
     for name, tree in others:
         order[name] = _order(first, scores[first], name, scores[name])
-        _same_data(first, reference, name, tree, order[name])
+        refuse_other_data(first, reference, name, tree, order[name])
     values = {name: score.elpd_i.values[order[name]] for name, score in scores.items()}
     best = max(scores, key=lambda name: scores[name].elpd)
     weight = _stacking(scores, values)
@@ -127,38 +128,6 @@ def _order(first: str, reference: ELPDDataLOO, name: str, score: ELPDDataLOO) ->
             "known"
         )
     return np.asarray(theirs.get_indexer(ours))
-
-
-def _same_data(first: str, reference: xr.DataTree, name: str, tree: xr.DataTree, order: np.ndarray) -> None:
-    """Refuse observed data that differ: the names of sites may, if each has one."""
-    ours, theirs = (_observed(label, t) for label, t in ((first, reference), (name, tree)))
-    if set(ours) != set(theirs) and not len(ours) == len(theirs) == 1:
-        raise ValueError(f"{first!r} observes {', '.join(ours)} but {name!r} {', '.join(theirs)}: which is which?")
-    for site in ours:
-        x = ours[site].values
-        other = theirs[site] if site in theirs else next(iter(theirs.values()))
-        y = other.values[order]
-        if x.shape != y.shape:
-            raise ValueError(f"the data {site!r} of {first!r} have the shape {x.shape}, of {name!r} {y.shape}")
-        if x.dtype.kind == y.dtype.kind == "f":  # the coarser type of the two
-            x, y = (v.astype(min(x.dtype, y.dtype, key=lambda d: d.itemsize)) for v in (x, y))
-        missing = [np.isnan(v) if v.dtype.kind == "f" else np.zeros(v.shape, bool) for v in (x, y)]
-        differ = ~((x == y) | (missing[0] & missing[1]))
-        rows = differ.reshape(len(x), -1).any(1)
-        if rows.any():
-            raise ValueError(
-                f"the data {site!r} of {first!r} and {name!r} differ in {rows.sum()} of {len(rows)}, first at obs_id "
-                f"{ours[site]['obs_id'].values[rows.argmax()] if 'obs_id' in ours[site].coords else rows.argmax()}: "
-                "compare models on the same data, on the same scale"
-            )
-
-
-def _observed(name: str, tree: xr.DataTree) -> dict[str, xr.DataArray]:
-    if "observed_data" not in tree.children:
-        variable(tree, "observed_data", name)
-    sites = [str(n) for n, v in tree["observed_data"].dataset.items() if "obs_id" in v.dims]
-    found = {site: variable(tree, "observed_data", site) for site in sites}
-    return {n: v.transpose("obs_id", ...) for n, v in found.items()}
 
 
 def _stacking(scores: dict[str, ELPDDataLOO], values: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from pyrovae._numbers import at_least
 from pyrovae.diagnostics import _rows_inference as inference
 from pyrovae.diagnostics import _rows_model as model
 from pyrovae.diagnostics import _rows_training as training
 from pyrovae.diagnostics._figures import Figures, Row
-from pyrovae.diagnostics._tree import chosen, one_chain, stats
+from pyrovae.diagnostics._tree import NotAvailable, chosen, one_chain, stats
 from pyrovae.diagnostics.diagnosis import Diagnosis
 
 __all__ = ["CHECKS", "diagnose"]
@@ -69,6 +70,7 @@ def diagnose(tree: xr.DataTree, fit: Any = None, data: Any = None, *, context: A
         If ``fit`` is given without ``data`` or the other way round.
     """
     log_lik = stats(tree, "log_lik")
+    seed = at_least("seed", seed, 0)
     if (fit is None) != (data is None):
         raise ValueError(
             "expected a fit together with data (their shape and context are simulated), or neither: "
@@ -83,7 +85,9 @@ def diagnose(tree: xr.DataTree, fit: Any = None, data: Any = None, *, context: A
     for question, check in CHECKS.items():
         try:
             row = check(figures)
-        except ValueError as error:  # what this tree cannot give
+        except ValueError as error:  # what this tree cannot give; of a fit and data that do not suit, an error
+            if check in (model.calibrated, model.bracketed) and not isinstance(error, NotAvailable):
+                raise
             row = {"figure": "–", "verdict": "not available", "action": str(error)}
         if row is not None:
             blank = {"question": question, "threshold": "–", "bad": math.nan, "action": "–", "fault": "", "first": 0}

@@ -20,9 +20,9 @@ def elbo_terms(tree: xr.DataTree) -> xr.Dataset:
     -------
     xarray.Dataset
         ``elbo``, ``log_lik`` (expected log likelihood) and ``kl``, each (chain, obs_id) in nats, and their Monte Carlo
-        standard errors ``elbo_mcse``, ``log_lik_mcse``, ``kl_mcse``, NaN of a single draw. A datum of which a density is
-        infinite or NaN has terms that are so too, and errors of ∞. With latents outside the plate also, (chain) in
-        nats of the whole set, ``kl_global`` = E[log q(θ) − log p(θ)], ``elbo_total``, the bound on log p of all data,
+        standard errors ``elbo_mcse``, ``log_lik_mcse``, ``kl_mcse``, NaN of a single draw. A datum with an infinite
+        or NaN density has such terms, and errors of ∞. With latents outside the plate also, (chain) in nats of the
+        whole set, ``kl_global`` = E[log q(θ) − log p(θ)], ``elbo_total``, the bound on log p of all data,
         and their standard errors. Sites observed outside the plate count in p(θ).
 
     References

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ def log_evidence(tree: xr.DataTree, k: list[int] | None = None) -> xr.Dataset:
     """
     log_weight = stats(tree, "log_weight")
     draws = log_weight.sizes["draw"]
+    if k is not None and not isinstance(k, Iterable):
+        raise TypeError(f"k: expected numbers of draws, such as [1, 10, 100], got {k!r}")
     ks = _grid(draws) if k is None else list(k)
     for size in ks:
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size <= draws:

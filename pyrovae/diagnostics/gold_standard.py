@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from arviz_stats.base import array_stats
 
+from pyrovae.diagnostics._observed import refuse_other_data
 from pyrovae.diagnostics._tree import NotAvailable, by_blocks, chosen, latent_sites, stats, variable
 from pyrovae.diagnostics.sampler import refuse_guide, sampler_checks
 
@@ -51,7 +52,7 @@ def gold_standard(tree: xr.DataTree, exact: xr.DataTree) -> xr.Dataset:
     NotAvailable
         If ``exact`` is not of Markov chains, either has fewer than 30 draws, or the chains have not moved.
     ValueError
-        If ``tree`` lacks data of ``exact``, or the two differ in their latents.
+        If ``tree`` lacks data of ``exact``, or has others under their labels, or the two differ in their latents.
 
     References
     ----------
@@ -114,6 +115,8 @@ def _draws(tree: xr.DataTree, exact: xr.DataTree, names: list[str]) -> tuple[lis
             f"{missing[0]!r}): make both of the same data, or of rows of one DataFrame, whose obs_id says "
             "which they are"
         )
+    if "observed_data" in tree.children and "observed_data" in exact.children:  # as labels 0, 1, … say nothing
+        refuse_other_data("exact", exact, "tree", tree, position)
     chains = slice(None)
     if tree.attrs.get("method") != "nuts":
         best = chosen(tree, posterior)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -45,6 +49,7 @@ def active_units(tree: xr.DataTree, *, site: str | None = None, threshold: float
     ----------
     Burda, Grosse & Salakhutdinov 2015, 1509.00519, section 5.2.
     """
+    _number("threshold", threshold, math.inf)
     site = one_site(tree, site)
     values = variable(tree, "posterior", site)
     draws = values.sizes["draw"]
@@ -103,6 +108,14 @@ def collapse(tree: xr.DataTree, *, site: str | None = None, epsilon: float = 0.0
     ----------
     Lucas, Tucker, Grosse & Norouzi 2019, 1911.02469, definition 1.
     """
+    _number("epsilon", epsilon, math.inf)
+    _number("delta", delta, 1)
     site = one_site(tree, site)
     share = (kl(tree)[site] < epsilon).mean("obs_id")
     return xr.Dataset({"share": share, "collapsed": share >= 1 - delta}, attrs={"epsilon": epsilon, "delta": delta})
+
+
+def _number(name: str, value: Any, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= most:
+        limit = "of at least 0" if math.isinf(most) else f"from 0 to {most}"
+        raise ValueError(f"{name}: expected a number {limit}, got {value!r}")

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import xarray as xr
 
+from pyrovae._numbers import at_least
 from pyrovae.diagnostics._psis import FEWEST, psis
 from pyrovae.diagnostics._tree import NotAvailable, by_blocks, stats
 
@@ -28,6 +29,7 @@ def good_k(draws: int) -> float:
     ----------
     Vehtari, Simpson, Gelman, Yao & Gabry 2024, 1507.02646, section 3.2.4.
     """
+    draws = at_least("draws", draws, 0)
     return min(1 - 1 / math.log10(max(draws, 2)), 0.7) if draws > 10 else 0.0
 
 

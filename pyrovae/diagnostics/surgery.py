@@ -62,7 +62,7 @@ def rate_distortion(tree: xr.DataTree) -> xr.Dataset:
         raise NotAvailable("a standard error over data needs at least two data")
     out = {}
     for name, values in (("rate", terms["kl"]), ("distortion", -terms["log_lik"]), ("elbo", terms["elbo"])):
-        if bad := int((~np.isfinite(values).all("chain")).sum()):
+        if bad := int((~np.isfinite(values.values)).any(0).sum()):
             raise NotAvailable(f"the {name} of {bad} of {n} data is infinite or NaN: look at these data")
         out[name] = values.mean("obs_id")
         out[f"{name}_se"] = values.std("obs_id", ddof=1) / math.sqrt(n)

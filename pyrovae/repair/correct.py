@@ -98,7 +98,7 @@ def correct(tree: xr.DataTree, *, method: str = "psis", draws: int | None = None
             for site in tree[group].dataset if group in tree.children else ():
                 values = variable(tree, group, str(site))  # of the draws and data that the weights are of
                 if "obs_id" not in values.dims:
-                    raise NotAvailable(f"{site!r} has draws that all data share: no weights of a datum choose among them")
+                    raise NotAvailable(f"all data share the draws of {site!r}: no datum's weights choose among them")
         for name in ("posterior", "sample_stats"):
             if name in out.children:
                 out[name] = xr.DataTree(_gather(out[name].to_dataset(), ancestor))

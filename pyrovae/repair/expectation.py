@@ -134,6 +134,8 @@ def _values(f: Function, draws: xr.Dataset) -> xr.DataArray:
     values = f(draws.compute().copy(deep=True))
     if not isinstance(values, xr.DataArray):
         raise TypeError(f"f: expected it to return an xarray.DataArray, got {type(values).__name__}")
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"f: expected it to return real numbers, got values of type {values.dtype}")
     sizes = {d: draws.sizes[d] for d in LEAD}
     if {d: values.sizes.get(d) for d in LEAD} != sizes:
         raise ValueError(
