@@ -545,3 +545,14 @@ def test_columns_of_a_table(fit: Run, out: Path, tmp_path: Path) -> None:
 
     tree = xr.open_datatree(out / "posterior.zarr", engine="zarr", consolidated=False)
     assert tree["observed_data"]["column"].values.tolist() == ["second", "first"]
+
+
+def test_runs_are_compared_by_held_out_evidence(fit: Run, tmp_path: Path) -> None:
+    for name, epochs in (("a", "2"), ("b", "3")):
+        assert fit("--out", str(tmp_path / name), "--epochs", epochs, "--draws", "40").exit_code == 0
+    result = invoke("compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert result.exit_code == 0, result.output
+    assert "elpd_diff" in result.output
+    assert "bad_k" in result.output
+    assert_says(invoke("compare", str(tmp_path / "a")), "at least two different runs")
+    assert_says(invoke("compare", str(tmp_path / "a"), str(tmp_path)), "holds no posterior.zarr")

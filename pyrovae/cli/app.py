@@ -154,6 +154,20 @@ def report(
         run(directory)
 
 
+@app.command()
+def compare(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR DIR …", help="The folders of runs on the same data.")
+    ],
+    debug: Debug = False,
+) -> None:
+    """Compare runs on the same held-out data by their log p(x), with standard errors paired by datum."""
+    with reported(debug):
+        from pyrovae.cli.compare_command import run
+
+        run(directories)
+
+
 @app.command("data")
 def data_sets(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", help="A data set to describe.")] = None,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
-import xarray as xr
 
-from pyrovae.cli.run_folder import DRAWS, REPORT, RunFolder
+from pyrovae.cli.run_folder import REPORT, RunFolder
 
 __all__ = ["run"]
 
@@ -26,13 +25,7 @@ def run(directory: Path) -> None:
     from pyrovae.report import write
 
     folder = RunFolder(directory)
-    store = directory / DRAWS
-    if not store.is_dir():
-        raise FileNotFoundError(f"{directory} holds no {DRAWS}: give the folder of a finished pyrovae fit")
-    try:
-        tree = xr.open_datatree(store, engine="zarr", consolidated=False, chunks=None)
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
-        raise ValueError(f"{store} cannot be read ({type(error).__name__}: {error}): fit again") from error
+    tree = folder.draws()
     diagnosis = diagnose(tree)
     typer.echo(str(diagnosis))
     title = folder.record().get("title")

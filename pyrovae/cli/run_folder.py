@@ -6,9 +6,12 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyrovae.svi import Fit, RunFolderError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["CLI", "DRAWS", "REPORT", "RunFolder"]
 
@@ -78,6 +81,26 @@ class RunFolder:
     def record(self) -> dict[str, Any]:
         """What cli.json says; empty if there is none."""
         return _read(self.path / CLI)
+
+    def draws(self) -> xr.DataTree:
+        """The draws, read as they are needed.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder holds none.
+        ValueError
+            If they cannot be read.
+        """
+        import xarray as xr
+
+        store = self.path / DRAWS
+        if not store.is_dir():
+            raise FileNotFoundError(f"{self.path} holds no {DRAWS}: give the folder of a finished pyrovae fit")
+        try:
+            return xr.open_datatree(store, engine="zarr", consolidated=False, chunks=None)
+        except (ValueError, KeyError, OSError, RuntimeError) as error:
+            raise ValueError(f"{store} cannot be read ({type(error).__name__}: {error}): fit again") from error
 
     def remove_run(self) -> None:
         """Remove the files of a run, and nothing else."""

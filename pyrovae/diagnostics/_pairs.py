@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pyrovae._rng import Stream, derive
+from pyrovae.diagnostics._codes import refuse_infinite
 from pyrovae.diagnostics._observed import observed_name
 from pyrovae.diagnostics._psis import FEWEST, psis
 from pyrovae.diagnostics._tree import NotAvailable, by_blocks, chosen, shared_sites, stats, variable
@@ -117,6 +118,7 @@ def _latents(tree: xr.DataTree, chain: int, draws: int, n: int) -> np.ndarray:
             if {"chain", "draw", "obs_id"} <= set(found.dims):
                 values = variable(tree, "posterior", str(site))
                 some = values.isel(chain=chain, draw=slice(draws)).transpose("draw", "obs_id", ...).values
+                refuse_infinite(f"draws of {site!r}", some)
                 columns.append(some.reshape(draws, n, -1).astype(float))
     return np.concatenate(columns, -1)
 

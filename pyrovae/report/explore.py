@@ -97,7 +97,8 @@ def _figures(tree: xr.DataTree, chain: int) -> tuple[dict[str, Any], list[str]]:
         except NotAvailable as error:
             lacking.append(f"{name}: {error}")
     if "elbo" in found and "evidence" in found:
-        found["gap"] = found["evidence"] - found["elbo"]
+        with np.errstate(invalid="ignore"):  # of a datum with infinite weights
+            found["gap"] = found["evidence"] - found["elbo"]
     return found, lacking
 
 
