@@ -75,4 +75,9 @@ def number(value: float) -> str:
 
 
 def probability(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "< .001"
+    """A p-value; one of a thousand permutations can be no smaller than .001.
+
+    >>> probability(0.2), probability(0.001)
+    ('= 0.200', '≤ 0.001')
+    """
+    return f"= {value:.3f}" if value >= 0.0015 else "≤ 0.001"

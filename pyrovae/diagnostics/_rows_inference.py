@@ -40,10 +40,20 @@ def evidence(figures: Figures) -> Row | None:
         }
     error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     return {
-        "figure": f"elpd {number(float(values.mean()))}" + (f" ± {error:.2f}" if n > 1 else ""),
+        "figure": f"elpd {'≥ ' if _few(figures) else ''}{number(float(values.mean()))}"
+        + (f" ± {error:.2f}" if n > 1 else ""),
+        "threshold": "± s.e. over data" if n > 1 else "–",
         "verdict": "–",
         "action": "compare it with another model's on the same data: pv.compare",
     }
+
+
+def _few(figures: Figures) -> bool:
+    """Whether the draws of many data miss so much that log p̂(x) is too low."""
+    try:
+        return figures.unreliable > FEW
+    except NotAvailable:
+        return False
 
 
 def tightness(figures: Figures) -> Row | None:
@@ -56,7 +66,7 @@ def tightness(figures: Figures) -> Row | None:
     gap = float((figures.evidence - elbo).mean())
     verdict = "good" if gap < GAP else "usable" if gap < 4 * GAP else "bad"
     return {
-        "figure": f"ELBO {number(float(elbo.mean()))}, gap {'≥ ' if figures.unreliable > FEW else ''}{number(gap)}",
+        "figure": f"ELBO {number(float(elbo.mean()))}, gap {'≥ ' if _few(figures) else ''}{number(gap)}",
         "threshold": f"gap < {GAP}",
         "verdict": verdict,
         "fault": f"the ELBO is {'far ' if verdict == 'bad' else ''}below log p(x)",
@@ -90,7 +100,9 @@ def usability(figures: Figures) -> Row | None:
         fault, action = f"weights cannot correct the draws of {many} data", "pv.refine before pv.correct"
     elif verdict == "bad":
         fault = "q(z|x) cannot stand for the posterior of many data"
-        action = "pv.refine(fit, data, tree=tree), which improves q datum by datum: weights alone would not do"
+        action = (
+            "pv.refine(fit, data, tree=tree, everything=True), which improves q datum by datum: weights would not do"
+        )
     else:
         fault = "q(z|x) cannot stand for the posterior of some data"
         action = "pv.refine(fit, data, tree=tree) for the data with a bad k̂, then pv.correct: the others' are good"

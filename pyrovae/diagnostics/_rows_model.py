@@ -18,6 +18,8 @@ __all__ = ["bracketed", "calibrated", "latents", "likelihood", "prior"]
 
 MUCH, MOST = 0.5, 9
 """Standard deviations between data and replicates, from which on a likelihood is bad, and told no more."""
+SEVERAL = 10
+"""Data, from which on the variance of their means says whether a latent is used."""
 EFFECT = 0.01
 """Energy coefficient of a mismatch that matters: a shift of all latents by a fifth of their standard deviation."""
 BIAS, DISPERSION, DISTANCE = 0.03, 0.2, 0.05
@@ -35,6 +37,11 @@ def latents(figures: Figures) -> Row | None:
     sites = [s for s in latent_sites(tree) if tree["posterior"][s].dtype.kind == "f"]
     if not sites:
         raise NotAvailable("the latents of a datum are categories, which have no variance")
+    n = tree["posterior"].sizes["obs_id"]
+    if n < SEVERAL:
+        raise NotAvailable(
+            f"what a latent says differs between data, and of {n} that cannot be seen: use {SEVERAL} or more"
+        )
     for site in sites:
         active += np.atleast_1d(active_units(tree, site=site)["active"].values[:1]).ravel().tolist()
     try:
@@ -62,6 +69,9 @@ def latents(figures: Figures) -> Row | None:
 def likelihood(figures: Figures) -> Row | None:
     """Data against replicates of them, given the latents."""
     found = predictive_check(figures.tree, seed=figures.seed)
+    n = figures.tree["sample_stats"].sizes["obs_id"]
+    if found.sizes["statistic"] * 2.0 ** (1 - n) > LEVEL:
+        raise NotAvailable(f"{n} data and their replicates can be exchanged in too few ways for a test: use 12 or more")
     p, worst = found.attrs["p"], found.attrs["worst"]
     wrong = found.where(found["found"], drop=True)
     if wrong.sizes["statistic"]:
@@ -70,7 +80,7 @@ def likelihood(figures: Figures) -> Row | None:
     where = str(found["where"].sel(statistic=worst).item())
     verdict = "good" if not found.attrs["found"] else "usable" if effect < MUCH else "bad"
     off = f"{effect:.2f}" if effect < MOST else f"over {MOST}"
-    figure = f"{worst}{f' ({where})' if where else ''}: {off} s.d. off, p = {probability(p)}"
+    figure = f"{worst}{f' ({where})' if where else ''}: {off} s.d. off, p {probability(p)}"
     if verdict != "good" and not figures.sampled and not found.attrs["corrected"] >= 1 - SOME:
         return _whose(figure, found.attrs["corrected"])
     return {
@@ -102,7 +112,7 @@ def prior(figures: Figures) -> Row | None:
     found = prior_match(figures.tree, seed=figures.seed)
     p, effect = float(found["p_value"].values[0]), float(found["effect"].values[0])
     verdict = "good" if p > LEVEL or effect < EFFECT else "usable" if effect < 4 * EFFECT else "bad"
-    figure = f"energy {effect:.3f}, p = {probability(p)}"
+    figure = f"energy {effect:.3f}, p {probability(p)}"
     if verdict != "good" and float(found["corrected"].values[0]) < 1 - SOME:
         return _whose(figure, float(found["corrected"].values[0]))
     return {
@@ -127,16 +137,18 @@ def calibrated(figures: Figures) -> Row | None:
     found = calibration(ranks, level=LEVEL)
     wrong = found["quantity"].values[found["verdict"].values != "calibrated"]
     p = float(found["adjusted_p"].min())
-    names = sorted({str(v) for v in found["verdict"].values if v != "calibrated"})
+    said = [str(v) for v in found["verdict"].values if v != "calibrated"]
+    names = [f"{said.count(name)} {name}" for name in sorted(set(said))]
     far = bool((abs(found["bias"]) > BIAS).any() or (abs(np.log(found["dispersion"])) > DISPERSION).any())
     far |= any(kstest(values, "uniform").statistic > DISTANCE for name, values in pits(ranks).items() if name in wrong)
-    verdict = "good" if not len(wrong) or not far else "usable"
+    much = bool((abs(found["bias"]) > 3 * BIAS).any() or (abs(np.log(found["dispersion"])) > 1.5 * DISPERSION).any())
+    verdict = "good" if not len(wrong) or not far else "bad" if much else "usable"
     return {
         "figure": f"{len(wrong)} of {found.sizes['quantity']} off" + (f": {', '.join(names)}" if names else ""),
-        "threshold": f"p > {LEVEL} (is {probability(p)})",
+        "threshold": f"p > {LEVEL} (p {probability(p)})",
         "bad": len(wrong) / found.sizes["quantity"],
         "verdict": verdict,
-        "fault": f"on data of the model's own, q is {', '.join(names)}",
+        "fault": f"on data of the model's own, q is off ({', '.join(names)})",
         "first": GUIDE,
         "action": "–"
         if verdict == "good"

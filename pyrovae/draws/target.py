@@ -127,8 +127,11 @@ def _transform(site: Site) -> torch.distributions.Transform:
             f"the latent {site.name!r} is a category or a count, which no gradient can move: this needs continuous "
             "latents (enumerated ones are summed out: infer={'enumerate': 'parallel'} in the model)"
         )
+    support = site.support
+    while hasattr(support, "base_constraint") and type(support).__name__ == "MixtureSameFamilyConstraint":
+        support = support.base_constraint  # a mixture lies where its components do
     try:
-        return biject_to(site.support)
+        return biject_to(support)
     except NotImplementedError as error:
         raise ValueError(
             f"the latent {site.name!r} lies on {site.support}, which torch has no bijection onto from the real line: "
