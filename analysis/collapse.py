@@ -63,7 +63,7 @@ def between(values: np.ndarray, k: int) -> float:
 
 
 def theory(values: np.ndarray, latents: int, noise: float) -> tuple[np.ndarray, float]:
-    """Var_x(E[z_j|x]) of each latent, and the ELBO in nats per datum, where the linear VAE's is highest and log p(x)."""
+    """Var_x(E[z_j|x]) of each latent and the ELBO, nats per datum, where the linear VAE's is highest and log p(x)."""
     kept = (np.arange(len(values)) < latents) & (values > noise)
     terms = np.log(np.where(kept, values, noise)) + np.where(kept, 1, values / noise) + math.log(2 * math.pi)
     return 1 - noise / np.maximum(values[:latents], noise), -terms.sum() / 2

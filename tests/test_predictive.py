@@ -137,7 +137,11 @@ def test_p_values_are_uniform_of_a_right_model(rng) -> None:
         p = np.array([float(r["p_value"].sel(statistic=name)) for r in reports if name in r["statistic"]])
         for level in (0.05, 0.2, 0.5):
             assert (p <= level).mean() < level + 4 * np.sqrt(level * (1 - level) / len(p)), name
-        if name not in ("largest", "log p(x|z), upper half", "log p(x|z), lowest 5 %"):  # few data count in these: ties, valid but not uniform
+        if name not in (
+            "largest",
+            "log p(x|z), upper half",
+            "log p(x|z), lowest 5 %",
+        ):  # few data count in these: ties, valid but not uniform
             assert kstest(p, "uniform").pvalue > 0.001, name
     some = np.mean([r.attrs["p"] < 0.05 for r in reports])
     assert some < 0.05 + 4 * np.sqrt(0.05 * 0.95 / SETS)
