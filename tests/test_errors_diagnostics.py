@@ -243,6 +243,10 @@ def test_other_data_under_the_same_labels_are_not_compared(fit, tree, exact) -> 
         (lambda t: pv.expectation(t, lambda d: d["z"].astype(str)), "f: expected it to return real numbers"),
         (lambda t: pv.compare(t), "expected trees by name"),
         (lambda t: pv.compare({"a": t, "b": without(t, DATA)}), "'b' has no group 'observed_data'"),
+        (lambda t: pv.report.write(t, None), "path: expected the name of a file"),
+        (lambda t: pv.report.write(t, "r.html", diagnosis="good"), "diagnosis: expected what pv.diagnose returned"),
+        (lambda t: pv.report.write(t, "r.html", sections=["elbo"]), "sections: expected several"),
+        (lambda t: pv.report.write(t, "r.html", sections=pv.report.SECTIONS[0]), "sections: expected several"),
         (lambda t: pv.diagnose(t, linear_vae(), gaussian(4, features=7)), "expected 4 features"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -49,7 +51,7 @@ def test_an_exact_guide_gives_the_evidence_of_each_datum(x: Tensor) -> None:
 
 
 def test_a_narrow_guide_within_the_errors_it_states(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyrovae.diagnostics.importance.DATA", 16)
+    monkeypatch.setattr(sys.modules[importance.__module__], "DATA", 16)
     vae, log_p = planted(x, 0.8)
     found = importance(vae, x, draws=2000, seed=3)
     z = (found["log_evidence"].values - log_p.numpy()) / found["mcse"].values

@@ -117,6 +117,8 @@ def _latents(tree: xr.DataTree, chain: int, draws: int, n: int) -> np.ndarray:
         for site, found in tree["posterior"].dataset.items():
             if {"chain", "draw", "obs_id"} <= set(found.dims):
                 values = variable(tree, "posterior", str(site))
+                if values.sizes["draw"] < draws:
+                    raise NotAvailable(f"{draws} draws of x and {values.sizes['draw']} of {site!r}: to each its own")
                 some = values.isel(chain=chain, draw=slice(draws)).transpose("draw", "obs_id", ...).values
                 refuse_infinite(f"draws of {site!r}", some)
                 columns.append(some.reshape(draws, n, -1).astype(float))

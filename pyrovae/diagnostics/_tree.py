@@ -38,7 +38,7 @@ LAYOUT = {
 }
 """The dimensions that every variable of a group has, beside its own."""
 ALIKE = ("posterior", "posterior_predictive", "predictive_stats", "observed_data")
-"""Groups of the same chains, draws and data as ``sample_stats``; those of x̃ have its first draws."""
+"""Groups of the same chains, draws and data as ``sample_stats``; those of x̃ have its draws from the first on."""
 
 
 def variable(tree: Any, group: str, name: str) -> xr.DataArray:
@@ -97,12 +97,11 @@ def _alike(tree: xr.DataTree, group: str) -> None:
     for dim in ("chain", "draw", "obs_id"):
         if dim not in ours.sizes or dim not in theirs.sizes:
             continue
-        size = theirs.sizes[dim]
-        if dim == "draw" and group in ("posterior_predictive", "predictive_stats"):
-            size = min(size, ours.sizes[dim])
-        differ = ours.sizes[dim] != size
+        size = min(ours.sizes[dim], theirs.sizes[dim])
+        some = dim == "draw" and group in ("posterior_predictive", "predictive_stats")
+        differ = not some and ours.sizes[dim] != theirs.sizes[dim]
         if not differ and dim in ours.indexes and dim in theirs.indexes:
-            differ = not ours.indexes[dim].equals(theirs.indexes[dim][:size])
+            differ = not ours.indexes[dim][:size].equals(theirs.indexes[dim][:size])
         if differ:
             what = {"chain": "chains", "draw": "draws", "obs_id": "data"}[dim]
             raise NotAvailable(

@@ -86,7 +86,7 @@ def wants_figure(backend: str | None) -> bool:
     ValueError
         For any other backend.
     """
-    if backend not in (None, "matplotlib", "none"):
+    if not (backend is None or (isinstance(backend, str) and backend in ("matplotlib", "none"))):
         raise ValueError(
             f"backend: expected None or 'matplotlib', which draw, or 'none', which returns what would be drawn, got "
             f"{backend!r}; the plots of ArviZ, az.plot_*, draw the same tree with bokeh and plotly too"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from pyrovae.diagnostics import log_evidence
-from pyrovae.diagnostics._tree import chosen
+from pyrovae.diagnostics._tree import NotAvailable, chosen
 from pyrovae.plots._style import BLUE, INK, RED, Drawn, number, one_axes, styled, subtitle, wants_figure
 
 __all__ = ["plot_bounds"]
@@ -74,6 +74,9 @@ def _figures(tree: xr.DataTree) -> xr.Dataset:
     result = log_evidence(tree)
     bound, evidence = (result[name].transpose("chain", ..., "obs_id") for name in ("bound", "log_evidence"))
     n = bound.sizes["obs_id"]
+    infinite = int((~np.isfinite(bound).all("k")).any("chain").sum())
+    if infinite:
+        raise NotAvailable(f"the bound or log p̂(x) of {infinite} of {n} data is not finite: look at their log_weight")
     found = {"bound": bound.mean("obs_id"), "log_evidence": evidence.mean("obs_id")}
     if n > 1:
         gain = bound - bound.isel(k=0, drop=True)

@@ -67,7 +67,7 @@ def write(
     Raises
     ------
     TypeError
-        If ``tree`` is no ArviZ tree.
+        If ``tree`` is no ArviZ tree, or another argument of another kind.
     ValueError
         If ``path`` is a folder or does not end in .html or .htm.
     FileExistsError
@@ -76,6 +76,14 @@ def write(
     if not isinstance(tree, xr.DataTree):
         raise TypeError(
             f"expected an ArviZ tree (xarray.DataTree), as pv.posterior returns it, got {type(tree).__name__}"
+        )
+    if not isinstance(path, (str, Path)):
+        raise TypeError(f"path: expected the name of a file that ends in .html, got {type(path).__name__}")
+    if diagnosis is not None and not isinstance(diagnosis, Diagnosis):
+        raise TypeError(f"diagnosis: expected what pv.diagnose returned, got {type(diagnosis).__name__}")
+    if not isinstance(sections, Sequence) or not all(isinstance(s, Section) for s in sections):
+        raise TypeError(
+            f"sections: expected several pv.report.Section, such as pv.report.SECTIONS[:3], got {sections!r}"
         )
     path = Path(path)
     if path.is_dir() or path.suffix.lower() not in (".html", ".htm"):
