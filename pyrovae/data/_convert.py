@@ -114,7 +114,7 @@ def _tensor(obj: Any, what: str) -> torch.Tensor:
             raise ValueError(f"{what} is a list of tensors of several shapes: expected one shape")
         return standard_tensor(torch.stack(tuple(obj)), what)
     if type(obj).__name__ == "DataTree":
-        raise TypeError(f"cannot take {what} from a tree of draws; expected the data, such as tree['observed_data']['x']")
+        raise TypeError(f"cannot take {what} from a tree of draws; expected data, such as tree['observed_data']['x']")
     arraylike = isinstance(obj, list | tuple | np.ndarray) or hasattr(obj, "__array__")
     if not arraylike:
         hint = ": use pyrovae.data.load for names and paths" if isinstance(obj, str) else ""

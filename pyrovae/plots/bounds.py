@@ -74,7 +74,7 @@ def _figures(tree: xr.DataTree) -> xr.Dataset:
     result = log_evidence(tree)
     bound, evidence = (result[name].transpose("chain", ..., "obs_id") for name in ("bound", "log_evidence"))
     n = bound.sizes["obs_id"]
-    infinite = int((~np.isfinite(bound).all("k")).any("chain").sum())
+    infinite = int(np.sum(~np.isfinite(bound.values).all((0, 1))))
     if infinite:
         raise NotAvailable(f"the bound or log p̂(x) of {infinite} of {n} data is not finite: look at their log_weight")
     found = {"bound": bound.mean("obs_id"), "log_evidence": evidence.mean("obs_id")}
