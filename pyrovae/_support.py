@@ -10,8 +10,9 @@ import torch
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
+from torch.distributions.constraints import MixtureSameFamilyConstraint
 
-__all__ = ["by_element", "check_reach", "describe", "mismatch"]
+__all__ = ["by_element", "check_reach", "describe", "mismatch", "unmixed"]
 
 
 def check_reach(name: str, prior: Any, q: Any, draws: int = 64) -> None:
@@ -88,6 +89,14 @@ def describe(support: Any) -> str:
 
 def by_element(support: Any) -> Any:
     """The support of one element of an event whose elements are independent."""
+    support = unmixed(support)
     while isinstance(support, type(constraints.independent(constraints.real, 1))):
+        support = support.base_constraint
+    return support
+
+
+def unmixed(support: Any) -> Any:
+    """The support of a mixture's components, where it is a mixture's: torch knows no bijection onto that."""
+    while isinstance(support, MixtureSameFamilyConstraint):
         support = support.base_constraint
     return support

@@ -175,8 +175,8 @@ def test_families_without_a_mean() -> None:
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(0.0 * x[:, 0], 1.0))
 
-    with pytest.raises(ValueError, match=r"the mean of 'x' is not a number for 2 of 2 codes.*Categorical"):
-        pv.decode(pv.Program(model, guide), [0.0, 1.0], torch.zeros(3, 1))
+    values = pv.decode(pv.Program(model, guide), [0.0, 1.0], torch.zeros(3, 1))["x"].values
+    assert set(np.unique(values)) <= {0, 1}  # Pyro's own says that its mean is NaN: it is drawn from
 
 
 @pytest.mark.parametrize(

@@ -76,5 +76,5 @@ def test_commands_are_the_clis() -> None:
         if line.startswith("pyrovae")
     }
     runner = CliRunner()
-    assert commands == {"fit", "report", "data"}
+    assert commands == {"fit", "report", "compare", "data"}
     assert all(runner.invoke(app, [c, "--help"]).exit_code == 0 for c in commands)

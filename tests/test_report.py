@@ -401,7 +401,7 @@ def test_labels_and_verdicts_are_classes(tree: xr.DataTree, page: Page) -> None:
 def planted(x: np.ndarray, predicted: np.ndarray | None, dims: tuple[str, ...], **constant: np.ndarray) -> xr.DataTree:
     """A tree of data, predictive draws and latents, without statistics."""
     n = len(x)
-    z = np.random.default_rng(0).normal(size=(1, 3, n, 2))
+    z = np.random.default_rng(0).normal(size=(1, 3 if predicted is None else max(3, len(predicted)), n, 2))
     groups = {
         "posterior": xr.Dataset({"z": (("chain", "draw", "obs_id", "k"), z)}, coords={"obs_id": np.arange(n)}),
         "observed_data": xr.Dataset({"x": (("obs_id", *dims), x)}),

@@ -16,6 +16,7 @@ from torch.distributions import biject_to
 
 from pyrovae._modes import evaluating
 from pyrovae._rng import Stream, preserved, seeded
+from pyrovae._support import unmixed
 from pyrovae.draws.blocks import densities_of, replayable
 from pyrovae.draws.chains import prepare_draws
 from pyrovae.draws.plan import Plan
@@ -127,11 +128,8 @@ def _transform(site: Site) -> torch.distributions.Transform:
             f"the latent {site.name!r} is a category or a count, which no gradient can move: this needs continuous "
             "latents (enumerated ones are summed out: infer={'enumerate': 'parallel'} in the model)"
         )
-    support = site.support
-    while hasattr(support, "base_constraint") and type(support).__name__ == "MixtureSameFamilyConstraint":
-        support = support.base_constraint  # a mixture lies where its components do
     try:
-        return biject_to(support)
+        return biject_to(unmixed(site.support))
     except NotImplementedError as error:
         raise ValueError(
             f"the latent {site.name!r} lies on {site.support}, which torch has no bijection onto from the real line: "
