@@ -140,12 +140,12 @@ def draw(stages: dict[str, xr.DataTree], exact: xr.DataTree) -> plt.Figure:
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for ax, name in zip(axes, ("guide", "all refined"), strict=False):
         pv.plots.plot_khat(stages[name], ax=ax)
+        ax.set_title(name, loc="right")
     colours = [c for c in ("#999999", "#E69F00", "#0072B2") for _ in range(2)]
     for (name, tree), colour, style in zip(stages.items(), colours, [":", "-"] * 3, strict=True):
         off = np.abs(pv.diagnostics.gold_standard(tree, exact)["z_mean"].values.ravel())
         axes[2].plot(np.sort(off), np.linspace(0, 1, len(off)), style, color=colour, lw=2, label=name)
-    axes[2].set(xscale="log", xlim=(3e-3, None), title="Beside Markov chains", ylabel="share of means")
-    axes[2].set_xlabel("error of a posterior mean (exact standard deviations)")
+    axes[2].set(xscale="log", xlim=(3e-3, None), xlabel="error of a mean (sd of NUTS)", ylabel="share of means")
     axes[2].legend(frameon=False, fontsize=8.5)
     return figure
 
@@ -160,7 +160,6 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--exact", type=int, default=24, help="digits with Markov chains")
     options = parser.parse_args(arguments)
     train, validation, test = digits(options.data)
-
     look_before(build("Binomial"), train)
     fit = train_it("Binomial", train, validation, options)
     tree = pv.posterior(fit, test, draws=options.draws)
@@ -191,8 +190,8 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     figure.savefig(options.out / "workflow.png", dpi=120)
     plt.close(figure)
     # 10. All of it on one page, for those who were not there.
-    say("10. Where this ends", f"{(verdicts := pv.diagnose(final))}")
-    pv.report(final, options.out / "report.html", diagnosis=verdicts, overwrite=True)
+    say("10. Where this ends", str(pv.diagnose(final)))
+    pv.report(final, options.out / "report.html", overwrite=True)
     return table
 
 
