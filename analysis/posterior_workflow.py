@@ -140,7 +140,7 @@ def draw(stages: dict[str, xr.DataTree], exact: xr.DataTree) -> plt.Figure:
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for ax, name in zip(axes, ("guide", "all refined"), strict=False):
         pv.plots.plot_khat(stages[name], ax=ax)
-        ax.set_title(name, loc="right")
+        ax.set_title(name, loc="right", pad=24)
     colours = [c for c in ("#999999", "#E69F00", "#0072B2") for _ in range(2)]
     for (name, tree), colour, style in zip(stages.items(), colours, [":", "-"] * 3, strict=True):
         off = np.abs(pv.diagnostics.gold_standard(tree, exact)["z_mean"].values.ravel())
