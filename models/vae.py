@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import pyrovae as pv
 
-LIKELIHOODS = ("auto", "bernoulli", "binomial", "normal")
 GUIDES = ("normal", "multivariate_normal")
 
 
@@ -38,30 +37,11 @@ def build(
         raise ValueError(
             f"models/vae.py: expected data of one event dimension, got {tuple(data.event_shape)}: flatten them first"
         )
-    if likelihood not in LIKELIHOODS:
-        raise ValueError(f"likelihood: expected one of {', '.join(LIKELIHOODS)}, got {likelihood!r}")
     if guide not in GUIDES:
         raise ValueError(f"guide: expected one of {', '.join(GUIDES)}, got {guide!r}")
     features = data.event_shape[0]
-    family = suits(data) if likelihood == "auto" else likelihood
-    seen = data.x[~data.x.isnan()]
-    missing = len(seen) < data.x.numel()
-    decoder = pv.networks.MLP(latents, hidden, features)
+    missing = bool(data.x.isnan().any())
+    p = pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood)
     q = pv.guides.Normal if guide == "normal" else pv.guides.MultivariateNormal
     outputs = 2 * latents if guide == "normal" else pv.guides.MultivariateNormal.outputs(latents)
-    if family == "bernoulli":
-        p = pv.likelihoods.Bernoulli(decoder)
-    elif family == "binomial":
-        p = pv.likelihoods.Binomial(int(seen.max()), decoder)
-    else:
-        spread = float(seen.double().std())
-        p = pv.likelihoods.Normal(decoder, spread if spread > 0 else 1.0, learn_scale=True)
     return pv.VAE(pv.priors.Normal(latents), p, q(pv.networks.MLP(features, hidden, outputs, mask=missing)))
-
-
-def suits(data: pv.Data) -> str:
-    """The likelihood that "auto" takes."""
-    seen = data.x[~data.x.isnan()]
-    if data.draw is not None or ((seen == 0) | (seen == 1)).all():
-        return "bernoulli"
-    return "binomial" if not data.x.is_floating_point() and seen.min() >= 0 else "normal"

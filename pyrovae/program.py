@@ -10,6 +10,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.infer import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from pyrovae._calls import parameters
 from pyrovae._modules import modules_of
 from pyrovae._part import Part
 
-__all__ = ["Batch", "Program", "as_program", "repeat"]
+__all__ = ["Batch", "Program", "as_elbo", "as_program", "repeat"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +59,13 @@ class Program(PyroModule):
         The generative program p(x, z) and the variational one q(z|x).
     plate
         Name of the data plate; found by itself unless two plates follow the length of the data.
+    loss
+        The objective that `fit` takes for it unless told another: an ELBO object of Pyro's or of `objectives`.
 
     Raises
     ------
     TypeError
-        If model or guide cannot be called.
+        If model or guide cannot be called, or the loss is no ELBO object.
 
     Examples
     --------
@@ -79,12 +82,14 @@ class Program(PyroModule):
     Program(model=model, guide=guide)
     """
 
-    def __init__(self, model: Callable[..., Any], guide: Callable[..., Any], *, plate: str | None = None) -> None:
+    def __init__(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *, plate: str | None = None, loss: Any = None
+    ) -> None:
         super().__init__()
         for role, function in (("model", model), ("guide", guide)):
             if not callable(function):
                 raise TypeError(f"Program: expected a callable {role}, got {type(function).__name__}")
-        self._prepare(plate)
+        self._prepare(plate, loss)
         self._functions = (model, guide)
         self._indexed = tuple("index" in parameters(function) for function in self._functions)
         found: dict[str, nn.Module] = {}
@@ -95,16 +100,32 @@ class Program(PyroModule):
         self.found = nn.ModuleDict(found)
         _refuse_shared_names(model, guide)
 
-    def _prepare(self, plate: str | None) -> None:
+    def _prepare(self, plate: str | None, loss: Any) -> None:
         self.plate = plate
+        self._loss = (None if loss is None else as_elbo(loss),)  # in a tuple: its networks are not the program's
         self._store: Any = {"params": {}, "constraints": {}}
         self._waiting: dict[str, Tensor] = {}
         self._scoped = False
 
     @property
+    def loss(self) -> ELBO | None:
+        """The objective that it was given."""
+        return self._loss[0]
+
+    @property
     def takes_index(self) -> bool:
         """Whether it is told which rows of the training data it is given."""
         return any(self._indexed)
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether it can be run under a plate of draws around that of the data."""
+        return False
+
+    @property
+    def updates(self) -> bool:
+        """Whether `update` does anything."""
+        return False
 
     def model(self, x: Any, context: Any = None, index: Any = None) -> Any:
         """Run the generative program."""
@@ -133,6 +154,9 @@ class Program(PyroModule):
 
     def adapt(self, x: Tensor, context: Tensor | None = None) -> None:
         """Told of the training data once, before the first epoch; a general program takes no notice."""
+
+    def update(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Told of the training data before each epoch; a general program takes no notice."""
 
     def dimension_kl(self, batch: Batch) -> Tensor | None:
         """KL(q(z_j|x) ‖ p(z_j)) for each latent dimension j in closed form, (n, latents); None where there is none."""
@@ -256,6 +280,22 @@ def as_program(program: Any) -> Program:
         f"expected a program (pv.VAE(...), pv.Program(model, guide), or an object with .model and .guide), got "
         f"{type(program).__name__}"
     )
+
+
+def as_elbo(loss: Any) -> ELBO:
+    """An ELBO object from one, or from its class.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    if isinstance(loss, type) and issubclass(loss, ELBO):
+        loss = loss()
+    if not isinstance(loss, ELBO):
+        came = getattr(loss, "__name__", type(loss).__name__)
+        raise TypeError(f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO(), got {came}")
+    return loss
 
 
 def repeat(batch: Batch, times: int) -> Batch:

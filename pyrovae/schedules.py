@@ -132,6 +132,8 @@ class Scheduled(nn.Module):
         A number, or a function of the epoch, such as `linear` makes.
     positive
         Refuse values that are not above 0.
+    least
+        Refuse values below this one.
 
     Raises
     ------
@@ -150,9 +152,16 @@ class Scheduled(nn.Module):
 
     value: Tensor
 
-    def __init__(self, name: str, schedule: float | Callable[[int], float], *, positive: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        schedule: float | Callable[[int], float],
+        *,
+        positive: bool = False,
+        least: float = -math.inf,
+    ) -> None:
         super().__init__()
-        self.name, self.positive = name, positive
+        self.name, self.positive, self.least = name, positive, least
         if not callable(schedule):
             if isinstance(schedule, bool) or not isinstance(schedule, numbers.Real):
                 raise TypeError(f"{name}: expected a number or a schedule, such as schedules.linear, got {schedule!r}")
@@ -195,6 +204,8 @@ class Scheduled(nn.Module):
         value = _finite(self.name, value)
         if self.positive and value <= 0:
             raise ValueError(f"{self.name}: expected a positive number, got {value:g}")
+        if value < self.least:
+            raise ValueError(f"{self.name}: expected a number of at least {self.least:g}, got {value:g}")
         return value
 
     def __repr__(self) -> str:

@@ -46,7 +46,9 @@ class VAE(Program):
     - ``guide``, the function x → q(z|x): a prior made of it.
 
     Before the first epoch, `fit` calls ``adapt(x)`` or ``adapt(x, context)`` of the parts that have it, with all
-    training data. A guide's ``infer(x, context, mask)`` gives the ``infer`` of its sample statement.
+    training data; before each epoch ``update(x)``, which may take a ``context`` and a ``guide``, here the function
+    rows (b,) → q(z|x) of these data: a step in closed form, such as the M step of EM, of what has no gradient. A
+    guide's ``infer(x, context, mask)`` gives the ``infer`` of its sample statement.
 
     Parameters
     ----------
@@ -56,13 +58,17 @@ class VAE(Program):
         ``z (n, *latent) -> p(x|z)``: batch (n,), event one datum's shape.
     guide
         ``x (n, *event) -> q(z|x)``: batch (n,), event the latent's shape.
+    loss
+        The objective that `fit` takes for it unless told another: an ELBO object of Pyro's or of `objectives`.
 
     Raises
     ------
     TypeError
-        If a part cannot be called, or is a distribution or a class instead of what makes a distribution.
+        If a part cannot be called, or is a distribution or a class instead of what makes a distribution; if the loss
+        is no ELBO object.
     ValueError
-        If the parts do not fit each other; the message says which part and what it should return.
+        If the parts do not fit each other; the message says which part and what it should return. If the objective
+        is not defined for them.
 
     Examples
     --------
@@ -81,9 +87,11 @@ class VAE(Program):
         prior: Callable[..., dist.TorchDistribution],
         likelihood: Callable[..., dist.TorchDistribution],
         guide: Callable[..., dist.TorchDistribution],
+        *,
+        loss: Any = None,
     ) -> None:
         super(Program, self).__init__()
-        self._prepare("data")
+        self._prepare("data", loss)
         parts = {"prior": prior, "likelihood": likelihood, "guide": guide}
         for name, part in parts.items():
             refuse_uncallable(name, part)
@@ -116,6 +124,16 @@ class VAE(Program):
             )
         if not any(call.needs_context for call in self._calls().values()):
             self._check_fit()
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether its likelihood is known to take latents with a dimension of draws in front."""
+        return isinstance(self._three[1], Part)
+
+    @property
+    def updates(self) -> bool:
+        """Whether a part has a step in closed form."""
+        return any(callable(getattr(part, "update", None)) for part in self._three)
 
     @property
     def takes_context(self) -> bool:
@@ -188,6 +206,18 @@ class VAE(Program):
                         "training data x and their context: give the others defaults"
                     )
                 adapt(*(x, context)[: len(known)])
+
+    def update(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Let the parts that have one take their step in closed form."""
+
+        def guide(rows: Tensor) -> dist.TorchDistribution:
+            some = Batch(x, context).take(rows)
+            observed, mask = self._observed(some.x)
+            return self._q(observed, some.context, mask, rows if self.takes_index else None)
+
+        for part in self._three:
+            if callable(update := getattr(part, "update", None)):
+                Call(update, own=1)(x, context=context, guide=guide)
 
     def dimension_kl(self, batch: Batch) -> Tensor | None:
         """As `Program.dimension_kl`, for priors with independent latents; of the marginals of a multivariate Normal."""
@@ -301,6 +331,8 @@ class VAE(Program):
             q = call_part("guide", self._q, "data, drawn from the likelihood,", x, mask=mask)
             expect_shapes("guide", q, (2,), tuple(prior.event_shape), self._latent_shape)
             check_reach("z", prior, q)
+            if callable(check := getattr(self.loss, "check", None)):
+                check({"z": prior}, {"z": q})
 
     def _check_declared(self, prior: dist.TorchDistribution) -> None:
         """A guide that climbs log p(x, z) would leave the prior's support before it could be compared with it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,23 @@ def test_each_model_is_in_the_list(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_each_docstring_names_paper_equation_and_differences(name: str) -> None:
+def test_each_docstring_names_paper_equation_settings_and_differences(name: str) -> None:
     text = importlib.import_module(f"models.{name}").__doc__ or ""
-    assert "arXiv" in text
-    assert "(eq. " in text
+    assert re.search(r"\b(19|20)\d\d\b", text)
+    assert re.search(r"\b(eq\.|equations?|algorithm) ", text)
+    assert re.search(r"\b[Ss]ettings\b", text)
     assert "What differs" in text
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_file_is_short(name: str) -> None:
+    assert len((ROOT / "models" / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_there_is_one_training_loop() -> None:
+    for name in MODELS:
+        text = (ROOT / "models" / f"{name}.py").read_text(encoding="utf-8")
+        assert not re.search(r"\.backward\(|\.zero_grad\(|optim\.", text), name
 
 
 # vae

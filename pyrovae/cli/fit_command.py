@@ -73,7 +73,7 @@ def _run(options: FitOptions, folder: RunFolder) -> None:
     settings = parse_settings(options.settings)
     model = read_model(options.model)
     model.check(settings)
-    data = load(options.data, binarize=options.binarize, columns=options.columns)
+    data = model.prepare(load(options.data, binarize=options.binarize, columns=options.columns), settings)
     train, test = data.split(test=_size(options.test))
     say(f"{data!r}, {len(train):,} to train on, {len(test):,} held out")
     program = model.build(train, settings, options.seed)

@@ -1,4 +1,8 @@
-"""Model files: a Python file with ``build(data, **hyperparameters)``, ours or the user's, loaded by its path."""
+"""Model files: a Python file with ``build(data, **hyperparameters)``, ours or the user's, loaded by its path.
+
+It may have ``prepare(data, **hyperparameters)`` too, which is given all data before they are split, and returns them as
+the model takes them: their labels as a context, say. Each of the two gets the hyperparameters that it has.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,11 @@ class ModelFileError(ValueError):
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file and its ``build``."""
+    """A model file, its ``build`` and, if it has one, its ``prepare``."""
 
     path: Path
     function: Callable[..., Any]
+    preparation: Callable[..., Any] | None = None
 
     def check(self, settings: dict[str, Any]) -> None:
         """Refuse hyperparameters that ``build`` does not have, and the lack of those it needs.
@@ -39,12 +44,18 @@ class ModelFile:
         ModelFileError
             Listing its hyperparameters with their defaults, and the nearest name.
         """
-        first, *rest = inspect.signature(self.function).parameters.values() or (None,)
-        if first is None or first.kind is first.KEYWORD_ONLY:
-            raise ModelFileError(f"{self.path}: build takes no data: expected build(data, **hyperparameters)")
-        own = {p.name: p for p in rest if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+        own: dict[str, inspect.Parameter] = {}
+        open_ended = False
+        for name, function in (("build", self.function), ("prepare", self.preparation)):
+            if function is None:
+                continue
+            first, *rest = inspect.signature(function).parameters.values() or (None,)
+            if first is None or first.kind is first.KEYWORD_ONLY:
+                raise ModelFileError(f"{self.path}: {name} takes no data: expected {name}(data, **hyperparameters)")
+            own |= {p.name: p for p in rest if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+            open_ended |= any(p.kind is p.VAR_KEYWORD for p in (first, *rest))
         takes = ", ".join(n if p.default is p.empty else f"{n}={p.default!r}" for n, p in own.items()) or "none"
-        if not any(p.kind is p.VAR_KEYWORD for p in (first, *rest)):
+        if not open_ended:
             for name in settings:
                 if name not in own:
                     close = difflib.get_close_matches(name, own, n=1)
@@ -57,6 +68,20 @@ class ModelFile:
                 f"Its hyperparameters: {takes}"
             )
 
+    def prepare(self, data: Any, settings: dict[str, Any]) -> Any:
+        """The data as the model takes them.
+
+        Raises
+        ------
+        ModelFileError
+            With what ``prepare`` raised and the line it came from.
+        """
+        if self.preparation is None:
+            return data
+        with preserved(), _importable(self.path), _located(self.path):
+            seed_all(0)
+            return self.preparation(data, **_known(self.preparation, settings))
+
     def build(self, data: Any, settings: dict[str, Any], seed: int) -> Any:
         """The program for these data, its initial weights drawn from ``seed``.
 
@@ -67,7 +92,7 @@ class ModelFile:
         """
         with preserved(), _importable(self.path), _located(self.path):
             seed_all(seed)
-            return self.function(data, **settings)
+            return self.function(data, **_known(self.function, settings))
 
 
 def read_model(path: Path) -> ModelFile:
@@ -98,7 +123,15 @@ def read_model(path: Path) -> ModelFile:
     build = getattr(module, "build", None)
     if not callable(build):
         raise ModelFileError(f"{path} has no function build(data, **hyperparameters) that returns a program")
-    return ModelFile(path, build)
+    prepare = getattr(module, "prepare", None)
+    return ModelFile(path, build, prepare if callable(prepare) else None)
+
+
+def _known(function: Callable[..., Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings that a function takes."""
+    known = inspect.signature(function).parameters
+    everything = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    return {name: value for name, value in settings.items() if everything or name in known}
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

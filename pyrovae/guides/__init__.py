@@ -1,6 +1,7 @@
 """Guides q(z|x): amortised posteriors, and those of one datum at a time. A function of x works as well."""
 
 from pyrovae.guides.bernoulli import Bernoulli
+from pyrovae.guides.delta import Delta
 from pyrovae.guides.flow import Flow, inverse_autoregressive
 from pyrovae.guides.laplace import Laplace
 from pyrovae.guides.low_rank_multivariate_normal import LowRankMultivariateNormal
@@ -16,6 +17,7 @@ from pyrovae.guides.table import Table
 
 __all__ = [
     "Bernoulli",
+    "Delta",
     "Flow",
     "Laplace",
     "LowRankMultivariateNormal",

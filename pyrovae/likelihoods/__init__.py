@@ -20,6 +20,7 @@ from pyrovae.likelihoods.normal import Normal
 from pyrovae.likelihoods.ordered_logistic import OrderedLogistic
 from pyrovae.likelihoods.poisson import Poisson
 from pyrovae.likelihoods.student_t import StudentT
+from pyrovae.likelihoods.suited import suited
 from pyrovae.likelihoods.zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
 from pyrovae.likelihoods.zero_inflated_poisson import ZeroInflatedPoisson
 
@@ -46,4 +47,5 @@ __all__ = [
     "StudentT",
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",
+    "suited",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import pyro
@@ -21,7 +22,7 @@ from pyrovae.program import Batch, Program
 from pyrovae.structure import UNTOLD, Structure, trace_pair, try_pair
 from pyrovae.svi.batches import Batches
 
-__all__ = ["check_data", "check_gradients", "check_last_batch", "warn_unseen"]
+__all__ = ["check_data", "check_gradients", "check_last_batch", "check_objective", "warn_unseen"]
 
 ROWS = 4096
 
@@ -181,15 +182,32 @@ def check_last_batch(program: Program, batches: Batches, size: int) -> None:
                 value.copy_(before[name])
 
 
-def check_gradients(program: Program) -> None:
-    """Every parameter that is to be trained must have got a gradient.
+def check_objective(elbo: Any, program: Program, batches: Batches) -> None:
+    """An objective of `objectives` must be defined for the latents, and is told of the training data.
+
+    Raises
+    ------
+    ValueError
+        What its ``check`` or its ``adapt`` says.
+    """
+    if callable(check := getattr(elbo, "check", None)):
+        with seeded(0, Stream.CHECK), program.scope(), torch.no_grad(), evaluating(program):
+            guide, model = trace_pair(program, batches.take(slice(0, 2)))
+        drawn = [n for n, s in guide.nodes.items() if s["type"] == "sample" and n in model]
+        check({n: model.nodes[n]["fn"] for n in drawn}, {n: guide.nodes[n]["fn"] for n in drawn})
+    if callable(adapt := getattr(elbo, "adapt", None)):
+        adapt(batches.x, batches.context)
+
+
+def check_gradients(program: Program, others: Iterable[tuple[str, Tensor]] = ()) -> None:
+    """Every parameter that is to be trained, of the program or of its objective, must have got a gradient.
 
     Raises
     ------
     ValueError
         Naming those that did not.
     """
-    idle = [name for name, p in program.named_parameters() if p.requires_grad and p.grad is None]
+    idle = [name for name, p in (*program.named_parameters(), *others) if p.requires_grad and p.grad is None]
     if idle:
         shown = ", ".join(idle[:4]) + (f" and {len(idle) - 4} more" if len(idle) > 4 else "")
         raise ValueError(

@@ -12,11 +12,11 @@ import torch
 from pyrovae._modes import training_modes
 from pyrovae._numbers import at_least, positive
 from pyrovae._rng import Stream, preserved, seeded
-from pyrovae.program import Program, as_program
+from pyrovae.program import Program, as_elbo, as_program
 from pyrovae.structure import inspect_program
 from pyrovae.svi.batches import prepare
-from pyrovae.svi.door import check_data, check_last_batch, warn_unseen
-from pyrovae.svi.loss import Loss, as_elbo, default_elbo
+from pyrovae.svi.door import check_data, check_last_batch, check_objective, warn_unseen
+from pyrovae.svi.loss import Loss, default_elbo, modules_of_loss
 from pyrovae.svi.result import EpochEnd, Fit
 from pyrovae.svi.run import Run
 
@@ -63,8 +63,9 @@ def fit(
         Covariates (n, c), given to the parts that take them; a validation set brings its own,
         ``pv.data.as_data(x, context=c)``.
     loss
-        An ELBO object of Pyro's or its class; `pyro.infer.Trace_ELBO` by default, for a program with enumerated sites
-        `TraceEnum_ELBO`, for one with baselines `TraceGraph_ELBO`.
+        An ELBO object of Pyro's or of `objectives`, or its class; by default the program's own, else
+        `pyro.infer.Trace_ELBO`, for a program with enumerated sites `TraceEnum_ELBO`, for one with baselines
+        `TraceGraph_ELBO`.
     optimizer
         Called as ``optimizer(parameters, lr=lr)``: a class of `torch.optim` or a `functools.partial` of one; Adam by
         default. Losses and gradients are per datum.
@@ -117,8 +118,8 @@ def fit(
         raise NotADirectoryError(f"resume: expected a folder for checkpoints, {resume} is a file")
     if isinstance(validation, tuple):
         raise TypeError("validation: expected data, got a tuple; with a context: pv.data.as_data(x, context=c)")
-    elbo = None if loss is None else as_elbo(loss)
-    for module in program.modules():
+    elbo = program.loss if loss is None else as_elbo(loss)
+    for module in (*program.modules(), *modules_of_loss(elbo)):
         if callable(check := getattr(module, "check_epochs", None)):
             check(epochs)
     batches = prepare(program, data, context, training=True)
@@ -134,6 +135,7 @@ def fit(
             if held_out is not None:
                 check_data(program, structure, held_out, "validation data")
             elbo = elbo or default_elbo(structure)
+            check_objective(elbo, program, batches)
             objective = Loss(elbo, program, structure, len(batches))
             if objective.recorded and len(batches) % min(batch_size, len(batches)):
                 raise ValueError(

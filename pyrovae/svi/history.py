@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,21 @@ class History:
 
     steps: list[float] = field(default_factory=list)
     epochs: list[tuple[float, float, float, float]] = field(default_factory=list)
+    measures: dict[str, list[float]] = field(default_factory=dict)
     stopped: bool = False
 
-    def add(self, elbo: float, validation: float | None, rate: float, seconds: float) -> None:
-        """Close an epoch."""
+    def add(
+        self,
+        elbo: float,
+        validation: float | None,
+        rate: float,
+        seconds: float,
+        measures: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """Close an epoch; ``measures`` are what the objective tells of it."""
         self.epochs.append((elbo, math.nan if validation is None else validation, rate, seconds))
+        for name, value in measures.items():
+            self.measures.setdefault(name, []).append(value)
 
     def _criterion(self) -> np.ndarray:
         """What ranks epochs: the validation bound where there is one; what is not finite ranks last."""
@@ -58,17 +70,23 @@ class History:
         return {
             "steps": torch.tensor(self.steps, dtype=torch.float64),
             "epochs": torch.tensor(self.epochs, dtype=torch.float64).reshape(-1, len(FIELDS)),
+            "measures": {name: torch.tensor(v, dtype=torch.float64) for name, v in self.measures.items()},
             "stopped": self.stopped,
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> History:
         """From a checkpoint."""
-        return cls(state["steps"].tolist(), [tuple(row) for row in state["epochs"].tolist()], state["stopped"])
+        return cls(
+            state["steps"].tolist(),
+            [tuple(row) for row in state["epochs"].tolist()],
+            {name: values.tolist() for name, values in state["measures"].items()},
+            state["stopped"],
+        )
 
 
-def to_dataset(histories: list[History], *, kept_best: bool) -> xr.Dataset:
-    """All chains side by side, shorter ones filled up with NaN; see `Fit.history`."""
+def to_dataset(histories: list[History], *, kept_best: bool, label: str = "ELBO") -> xr.Dataset:
+    """All chains side by side, shorter ones filled up with NaN; see `Fit.history`. ``label`` says what was raised."""
 
     def pad(rows: list[np.ndarray]) -> np.ndarray:
         out = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
@@ -82,8 +100,10 @@ def to_dataset(histories: list[History], *, kept_best: bool) -> xr.Dataset:
         values = pad([np.asarray([e[index] for e in h.epochs]) for h in histories])
         if name != "elbo_validation" or np.isfinite(values).any():
             variables[name] = (("chain", "epoch"), values)
+    for name in dict.fromkeys(name for h in histories for name in h.measures):
+        variables[name] = (("chain", "epoch"), pad([np.asarray(h.measures.get(name, [])) for h in histories]))
     variables["kept_epoch"] = (("chain",), np.asarray([h.kept(kept_best) for h in histories]))
-    dataset = xr.Dataset(variables, attrs={"units": "nats per datum"})
+    dataset = xr.Dataset(variables, attrs={"units": "nats per datum", "objective": label})
     return dataset.assign_coords({str(dim): np.arange(size) for dim, size in dataset.sizes.items()})
 
 

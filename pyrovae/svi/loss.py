@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pyrovae.program import Batch, Program
 from pyrovae.structure import Structure
 
-__all__ = ["Loss", "as_elbo", "default_elbo", "quiet"]
+__all__ = ["Loss", "default_elbo", "modules_of_loss", "quiet"]
 
 
 class Loss:
@@ -47,32 +47,35 @@ class Loss:
 
     def __init__(self, elbo: ELBO, program: Program, structure: Structure, total: int) -> None:
         self.elbo, self.program, self.structure, self.total = elbo, program, structure, total
-        if structure.outside and isinstance(elbo, RenyiELBO):
+        if hasattr(elbo, "default"):  # an objective that stands on an estimator of Pyro's
+            elbo.default = default_elbo(structure)
+        estimator = getattr(elbo, "estimator", elbo)
+        if structure.outside and (isinstance(elbo, RenyiELBO) or getattr(elbo, "whole", False)):
             raise ValueError(
                 f"{type(elbo).__name__} takes a logarithm of mean weights per datum, which is no bound when sites "
                 f"stand outside the data plate ({', '.join(s.name for s in structure.outside)}): use Trace_ELBO"
             )
-        if structure.enumerated and not isinstance(elbo, TraceEnum_ELBO):
+        if structure.enumerated and not isinstance(estimator, TraceEnum_ELBO):
             raise ValueError(
                 f"{type(elbo).__name__} does not sum over the sites {', '.join(structure.enumerated)}, which are "
                 "enumerated and have no guide: use pyro.infer.TraceEnum_ELBO, or give the guide a site for them"
             )
-        if structure.summed and not isinstance(elbo, (TraceEnum_ELBO, TraceTMC_ELBO)):
+        if structure.summed and not isinstance(estimator, (TraceEnum_ELBO, TraceTMC_ELBO)):
             raise ValueError(
                 f"{type(elbo).__name__} does not sum over the sites {', '.join(structure.summed)}, which the guide "
                 "enumerates: use pyro.infer.TraceEnum_ELBO, or let the guide draw them (estimator='score')"
             )
-        if structure.baselines and not isinstance(elbo, TraceGraph_ELBO):
+        if structure.baselines and not isinstance(estimator, TraceGraph_ELBO):
             raise ValueError(
                 f"{type(elbo).__name__} makes no use of the baselines of the sites {', '.join(structure.baselines)}: "
                 "use pyro.infer.TraceGraph_ELBO, or leave the baselines out"
             )
-        if structure.scored and isinstance(elbo, TraceMeanField_ELBO):
+        if structure.scored and isinstance(estimator, TraceMeanField_ELBO):
             raise ValueError(
                 f"{type(elbo).__name__} leaves out the score function, and draws of the sites "
                 f"{', '.join(structure.scored)} have no other gradient: use pyro.infer.Trace_ELBO or TraceGraph_ELBO"
             )
-        if isinstance(elbo, TraceTailAdaptive_ELBO):
+        if isinstance(estimator, TraceTailAdaptive_ELBO):
             raise ValueError(
                 "TraceTailAdaptive_ELBO reports an infinite loss by design, so that a run could be neither checked nor "
                 "stopped: use pyro.infer.RenyiELBO(alpha=…), another objective between mass covering and mode seeking"
@@ -82,6 +85,33 @@ class Loss:
         self.differentiable = hasattr(elbo, "differentiable_loss") and not (self.recorded or tuples)
         self.model = program.model
         self.guide = program.guide if self.differentiable else _with_params(program)
+
+    @property
+    def label(self) -> str:
+        """What −loss is called."""
+        own = getattr(self.elbo, "label", None)
+        if own is not None:
+            return str(own)
+        return "Rényi bound" if isinstance(self.elbo, RenyiELBO) else "ELBO"
+
+    @property
+    def name(self) -> str:
+        """The label without its numbers, which may change while it trains."""
+        return self.label.split(" (")[0]
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Networks and schedules that the objective holds, none of the program's."""
+        return modules_of_loss(self.elbo)
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Those of the objective's networks."""
+        return [(f"loss.{n}", p) for n, p in self.elbo.named_parameters()] if self.modules else []
+
+    def parameters(self) -> list[Tensor]:
+        """All that is trained: the program's parameters and the objective's."""
+        own = [p for _, p in self.named_parameters()]
+        return [p for p in (*self.program.parameters(), *own) if p.requires_grad]
 
     def gradients(self, batch: Batch) -> Tensor:
         """The loss of a batch, detached; its gradients are added to the parameters' ``.grad``."""
@@ -96,7 +126,7 @@ class Loss:
                     loss.backward()
                 return loss.detach()
             value = _first(self.elbo.loss_and_grads(self.model, self.guide, *batch.args))
-        for parameter in self.program.parameters():
+        for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad /= size
         return torch.tensor(float(value) / size)
@@ -129,27 +159,16 @@ class _Reweight(Messenger):
         msg["scale"] = msg["scale"] * (self.inside if inside else self.outside)
 
 
-def as_elbo(loss: Any) -> ELBO:
-    """An ELBO object from one, or from its class.
-
-    Raises
-    ------
-    TypeError
-        If it is neither.
-    """
-    if isinstance(loss, type) and issubclass(loss, ELBO):
-        loss = loss()
-    if not isinstance(loss, ELBO):
-        came = getattr(loss, "__name__", type(loss).__name__)
-        raise TypeError(f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO(), got {came}")
-    return loss
-
-
 def default_elbo(structure: Structure) -> ELBO:
     """The plainest estimator that does what the program asks for: sum over sites, or use its baselines."""
     if structure.enumerated or structure.summed:
         return TraceEnum_ELBO(max_plate_nesting=structure.nesting)
     return TraceGraph_ELBO() if structure.baselines else Trace_ELBO()
+
+
+def modules_of_loss(elbo: Any) -> list[nn.Module]:
+    """The modules of an objective that is one; none of Pyro's."""
+    return list(elbo.modules()) if isinstance(elbo, nn.Module) else []
 
 
 @contextmanager

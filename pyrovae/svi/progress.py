@@ -12,8 +12,11 @@ __all__ = ["progress_bar"]
 
 
 @contextmanager
-def progress_bar(show: bool, chains: int, epochs: int) -> Iterator[_Bar]:
-    """A bar on a terminal or in a notebook, else one line at the end; nothing if not ``show``."""
+def progress_bar(show: bool, chains: int, epochs: int, label: str = "ELBO") -> Iterator[_Bar]:
+    """A bar on a terminal or in a notebook, else one line at the end; nothing if not ``show``.
+
+    ``label`` says what is raised.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
@@ -29,7 +32,7 @@ def progress_bar(show: bool, chains: int, epochs: int) -> Iterator[_Bar]:
         TextColumn("{task.fields[elbo]}"),
     )
     with Progress(*columns, console=console, refresh_per_second=4, disable=not live) as progress:
-        bar = _Bar(progress, chains, epochs)
+        bar = _Bar(progress, chains, epochs, label)
         yield bar
     if show and not live:
         console.print(bar.summary(), highlight=False, soft_wrap=True)
@@ -42,8 +45,8 @@ def _live(console: Any) -> bool:
 class _Bar:
     """Counts steps, and draws at most ten times a second."""
 
-    def __init__(self, progress: Any, chains: int, epochs: int) -> None:
-        self.progress, self.chains, self.epochs = progress, chains, epochs
+    def __init__(self, progress: Any, chains: int, epochs: int, label: str) -> None:
+        self.progress, self.chains, self.epochs, self.label = progress, chains, epochs, label
         self.began = self.drawn = time.monotonic()
         self.count = 0
         self.text = ""
@@ -58,7 +61,7 @@ class _Bar:
 
     def epoch(self, epoch: int, elbo: float, validation: float | None) -> None:
         now = time.monotonic()
-        self.text = f"ELBO {elbo:.2f}" + ("" if validation is None else f", validation {validation:.2f}")
+        self.text = f"{self.label} {elbo:.2f}" + ("" if validation is None else f", validation {validation:.2f}")
         last = epoch + 1 == self.epochs
         if last or now - self.drawn > 0.1:
             rate = self.count / max(now - self.began, 1e-9)

@@ -44,6 +44,8 @@ class Fit:
         Dataset in nats per datum: ``elbo_step`` (chain, step) as seen in training; ``elbo`` (chain, epoch), its mean
         over the data; ``elbo_validation`` (chain, epoch); ``learning_rate`` and ``seconds`` (chain, epoch);
         ``kept_epoch`` (chain), the epoch whose weights the chain has. Chains that stopped early are filled up with NaN.
+        Of another objective than the ELBO these are −loss: ``attrs["objective"]`` says what it is, and what it tells
+        of itself, such as a weight that follows a schedule, stands beside it (chain, epoch).
     settings
         Arguments, sizes and versions, as JSON types.
     chains
@@ -86,7 +88,7 @@ class Fit:
         elbo = self.history["elbo"].isel(chain=self.best).dropna("epoch")
         text = f"Fit({len(elbo)} epochs, {len(self.chains)} chain{'s' if len(self.chains) > 1 else ''}"
         if len(elbo):
-            text += f", ELBO {elbo.values[-1]:.2f}"
+            text += f", {self.history.attrs.get('objective', 'ELBO')} {elbo.values[-1]:.2f}"
         if "elbo_validation" in self.history:
             text += (
                 f", validation {self.history['elbo_validation'].isel(chain=self.best).dropna('epoch').values[-1]:.2f}"

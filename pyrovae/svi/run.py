@@ -63,18 +63,21 @@ class Run:
     checkpoint_seconds: float
     progress: bool
     initial: dict[str, Tensor] = field(default_factory=dict)
+    initial_loss: dict[str, Tensor] = field(default_factory=dict)
     finished: list[dict[str, Tensor]] = field(default_factory=list)
     histories: list[History] = field(default_factory=list)
     last_checkpoint: float = -math.inf  # the first epoch is kept at once
 
     def all(self) -> Fit:
         """Every chain, from the start or from the checkpoint."""
-        self.initial = _copy(self.program.weights())
+        for module in self.objective.modules[:1]:  # it holds the others
+            module.to(self.batches.x.device).train()
+        self.initial, self.initial_loss = _copy(self.program.weights()), _copy(self._loss_state())
         pending = self._read_checkpoint()
         weights = sum(p.numel() for p in self.program.parameters())
         with (
             _one_thread(self.batch_size * weights < SMALL_STEP),
-            progress_bar(self.progress, self.restarts, self.epochs) as bar,
+            progress_bar(self.progress, self.restarts, self.epochs, self.objective.name) as bar,
         ):
             for chain in range(len(self.finished), self.restarts):
                 self._chain(chain, pending, bar)
@@ -85,7 +88,9 @@ class Run:
         if chain and pending is None:
             self._restart(chain)
         with self.program.scope(), quiet():
-            parameters = [p for p in self.program.parameters() if p.requires_grad]
+            parameters = self.objective.parameters()
+            if not parameters and self.program.updates:
+                parameters = [torch.zeros((), requires_grad=True)]  # for an optimiser with nothing to do
             if not parameters:
                 raise ValueError("the program has no parameters to train; pv.posterior takes it as it is")
             optimizer = make_optimizer(self.optimizer, parameters, self.lr)
@@ -94,6 +99,7 @@ class Run:
             best: dict[str, Tensor] | None = None
             if pending is not None:
                 self.program.load_weights(pending["weights"])
+                self._load_loss(pending["loss"])
                 load_optimizer(optimizer, pending["optimizer"])
                 if scheduler is not None:
                     scheduler.load_state_dict(pending["scheduler"])
@@ -107,10 +113,13 @@ class Run:
                 began = time.perf_counter()
                 seed_all(derive(self.seed, Stream.EPOCH, chain, epoch))
                 self._advance(epoch)
+                if self.program.updates:
+                    with torch.no_grad():
+                        self.program.update(self.batches.x, self.batches.context)
                 value = self._epoch(chain, epoch, optimizer, history, bar)
                 held_out = self._validate(self.held_out)
                 rate = optimizer.param_groups[0]["lr"]
-                history.add(value, held_out, float(rate), time.perf_counter() - began)
+                history.add(value, held_out, float(rate), time.perf_counter() - began, self._measures())
                 if scheduler is not None:
                     step_scheduler(scheduler, value if held_out is None else held_out)
                 if self.patience is not None and history.is_best():
@@ -131,18 +140,32 @@ class Run:
 
     def _advance(self, epoch: int) -> None:
         """Tell the modules that follow a schedule which epoch begins."""
-        for module in self.program.modules():
+        for module in (*self.program.modules(), *self.objective.modules):
             advance = getattr(module, "advance", None)
             if callable(advance):
                 advance(epoch)
 
     def _warn_unfinished(self, history: History) -> None:
         """A schedule that training did not see through left another program than was asked for."""
-        for name, module in self.program.named_modules():
+        named = [*self.program.named_modules(), *(("loss", m) for m in self.objective.modules)]
+        for name, module in named:
             unfinished = getattr(module, "unfinished", None)
             says = unfinished(len(history.epochs)) if callable(unfinished) else None
             if says:
                 warnings.warn(f"{name}: {says}", UserWarning, stacklevel=2)
+
+    def _measures(self) -> dict[str, float]:
+        """What the objective tells of the epoch."""
+        measures = getattr(self.objective.elbo, "measures", None)
+        return measures() if callable(measures) else {}
+
+    def _loss_state(self) -> dict[str, Tensor]:
+        """The state of the objective's networks and schedules."""
+        return dict(self.objective.modules[0].state_dict()) if self.objective.modules else {}
+
+    def _load_loss(self, state: dict[str, Tensor]) -> None:
+        for module in self.objective.modules[:1]:
+            module.load_state_dict(state)
 
     def _refuse_late(self, known: set[str]) -> None:
         """Parameters that a loss brings (a kernel's) are not the program's; the program's own must not come late."""
@@ -182,7 +205,10 @@ class Run:
     def _restart(self, chain: int) -> None:
         """New initial weights, drawn from this chain's own stream."""
         self.program.load_weights(self.initial)
+        self._load_loss(self.initial_loss)
         with seeded(self.seed, Stream.INITIAL, chain):
+            for module in self.objective.modules[:1]:
+                module.reset_parameters()  # type: ignore[operator]
             kept = self.program.reset_parameters()
             trained = [n for n, p in self.program.named_parameters() if p.requires_grad]
             if kept and len(kept) == len(trained):
@@ -203,7 +229,7 @@ class Run:
 
     def _result(self) -> Fit:
         kept_best = self.patience is not None
-        history = to_dataset(self.histories, kept_best=kept_best)
+        history = to_dataset(self.histories, kept_best=kept_best, label=self.objective.label)
         chains = [*self.finished] or [_copy(self.program.weights())]
         best = max(range(len(chains)), key=lambda c: self.histories[c].quality(kept_best))
         self.program.load_weights(chains[best])
@@ -215,7 +241,7 @@ class Run:
         return {
             "program": type(self.program).__name__,
             "loss": type(self.objective.elbo).__name__,
-            "loss_arguments": {k: v for k, v in vars(self.objective.elbo).items() if isinstance(v, (int, float, str))},
+            "loss_arguments": repr(self.objective.elbo) if self.objective.modules else _arguments(self.objective.elbo),
             "optimizer": getattr(self.optimizer, "__name__", repr(self.optimizer)),
             "lr": self.lr,
             "schedule": getattr(self.schedule, "__name__", str(self.schedule)),
@@ -243,6 +269,7 @@ class Run:
             pending = {
                 "epoch": epoch,
                 "weights": dict(self.program.weights()),
+                "loss": self._loss_state(),
                 "optimizer": optimizer.state_dict(),
                 "scheduler": None if scheduler is None else scheduler_state(scheduler.state_dict()),
                 "history": history.state(),
@@ -305,6 +332,10 @@ def _one_thread(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _arguments(elbo: Any) -> dict[str, Any]:
+    return {k: v for k, v in vars(elbo).items() if isinstance(v, (int, float, str))}
 
 
 def _sums(batches: Batches) -> list[float]:

@@ -36,7 +36,7 @@ def take_step(
             torch.set_rng_state(state)
             value = gradients().item()
             if first:
-                check_gradients(objective.program)
+                check_gradients(objective.program, objective.named_parameters())
             return value
 
         before = [[p.detach().clone() for p in group["params"]] for group in optimizer.param_groups]
@@ -51,7 +51,7 @@ def take_step(
         return math.nan
     loss = gradients()
     if first:
-        check_gradients(objective.program)
+        check_gradients(objective.program, objective.named_parameters())
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
     value = float(loss + 0 * norm)

@@ -1,0 +1,119 @@
+"""The weighted KL of the β-VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro.infer import ELBO, Trace_ELBO
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyrovae._rng import preserved
+from pyrovae.objectives._objective import Objective
+from pyrovae.objectives._terms import draw_terms
+from pyrovae.schedules import Scheduled
+
+__all__ = ["Beta"]
+
+Weight = float | Callable[[int], float]
+
+
+class Beta(Objective):
+    """E log p(x|z) − β KL(q(z|x) ‖ p(z)) (Higgins et al. 2017; Burgess et al. 2018, 1804.03599, eq. 2).
+
+    With a capacity C it is E log p(x|z) − β |KL − C|, KL the mean of the batch (Burgess et al., eq. 8). The latents'
+    densities are weighted in model and guide alike, and one of Pyro's estimators does the rest: so it suits every
+    program that the estimator does. From β = 1 on it is a lower bound on log p(x), below the ELBO.
+
+    Parameters
+    ----------
+    beta
+        The weight: a number, or a function of the epoch such as `schedules.linear` or `schedules.cyclical`.
+    capacity
+        C, nats per datum, a number or a function of the epoch. Twice the work.
+    elbo
+        The estimator, such as ``pyro.infer.TraceMeanField_ELBO()``, whose KL is in closed form; by default the one
+        that `fit` takes for the program.
+    plate
+        The name of the data plate, where it cannot be told; for a capacity.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is none of Pyro's.
+    ValueError
+        If a weight is negative or not finite.
+
+    Examples
+    --------
+    >>> from pyrovae.schedules import linear
+    >>> Beta(4)
+    Beta(beta=4)
+    >>> Beta(linear(0, 1, epochs=50))
+    Beta(beta=linear(0, 1, epochs=50))
+    """
+
+    def __init__(
+        self,
+        beta: Weight = 1.0,
+        *,
+        capacity: Weight | None = None,
+        elbo: ELBO | None = None,
+        plate: str | None = None,
+    ) -> None:
+        super().__init__(plate=plate)
+        if elbo is not None and (not isinstance(elbo, ELBO) or isinstance(elbo, Objective)):
+            raise TypeError(
+                f"objectives.Beta: elbo: expected an estimator of Pyro's, such as pyro.infer.Trace_ELBO(), got {elbo!r}"
+            )
+        self.beta = Scheduled("objectives.Beta: beta", beta, least=0.0)
+        self.capacity = None if capacity is None else Scheduled("objectives.Beta: capacity", capacity, least=0.0)
+        self.elbo, self.default = elbo, Trace_ELBO()
+
+    @property
+    def estimator(self) -> ELBO:
+        """What differentiates it."""
+        return self.elbo or self.default
+
+    @property
+    def label(self) -> str:
+        """What it is called, with the value that β has now."""
+        return f"β-ELBO (β = {float(self.beta.value):.3g})"
+
+    def differentiable_loss(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Of the batch, under the plate's scale."""
+
+        def weighted(weight: Tensor | float) -> Tensor:
+            with _Latents(weight):
+                loss: Tensor = self.estimator.differentiable_loss(model, guide, *args, **kwargs)
+            return loss
+
+        if self.capacity is None:
+            return weighted(self.beta.value)
+        with torch.no_grad():
+            terms = draw_terms(model, guide, args, kwargs, plate=self.plate)
+        with preserved():  # twice on the same noise
+            distortion = weighted(0.0)
+        kl = weighted(1.0) - distortion
+        target = terms.scale * len(terms) * self.capacity.value
+        return distortion + self.beta.value * (kl - target).abs()
+
+    def details(self) -> str:
+        """β and C."""
+        return f"beta={self.beta!r}" + ("" if self.capacity is None else f", capacity={self.capacity!r}")
+
+
+class _Latents(Messenger):
+    """Multiply the densities of what is not observed."""
+
+    def __init__(self, weight: Tensor | float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not msg["is_observed"]:
+            msg["scale"] = msg["scale"] * self.weight
