@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -55,7 +56,8 @@ class Structure:
     """Sites of a program by role; ``auxiliary`` ones are the guide's alone.
 
     ``summed`` are sites that the guide enumerates, ``scored`` those whose draws have no gradient there, ``baselines``
-    those whose score function has a baseline.
+    those whose score function has a baseline, ``points`` continuous latents of the data of which q is a point, without
+    a density.
     ``nesting`` is how many batch dimensions its plates take; ``full_size`` the N of a program that subsamples its plate
     itself, else None.
     """
@@ -69,6 +71,7 @@ class Structure:
     summed: tuple[str, ...]
     baselines: tuple[str, ...]
     scored: tuple[str, ...]
+    points: tuple[str, ...]
     nesting: int
     full_size: int | None
 
@@ -178,6 +181,11 @@ def inspect_program(program: Program, batch: Batch) -> Structure:
         scored=tuple(
             n for n, s in guide.nodes.items() if s["type"] == "sample" and n in latents and not s["fn"].has_rsample
         ),
+        points=tuple(
+            s.name
+            for s in local
+            if s.plate_dim is not None and not s.support.is_discrete and _is_point(guide.nodes[s.name]["fn"])
+        ),
         nesting=max(
             -f.dim
             for t in (model, guide)
@@ -192,6 +200,13 @@ def inspect_program(program: Program, batch: Batch) -> Structure:
 def _marked(trace: poutine.Trace, mark: str) -> tuple[str, ...]:
     """The sites whose ``infer`` has this mark."""
     return tuple(n for n, s in trace.nodes.items() if s["type"] == "sample" and s["infer"].get(mark))
+
+
+def _is_point(fn: Any) -> bool:
+    """Whether it is a Delta that states no density, on whatever support; one that does carries another site's."""
+    while not isinstance(fn, dist.Delta) and hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return isinstance(fn, dist.Delta) and not bool(torch.as_tensor(fn.log_density).any())
 
 
 def _rows(batch: Batch, n: int) -> Batch:

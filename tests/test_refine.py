@@ -430,3 +430,47 @@ def test_the_plot(x: Tensor) -> None:
     assert figures.attrs["amortisation_mean"] == pytest.approx(float(found["amortisation"].mean()))
     with pytest.raises(ValueError, match=r"expected what pyrovae.diagnostics.gaps returns"):
         plot_gap(found.drop_vars("amortisation"))
+
+
+def autoencoder(x: Tensor) -> pv.VAE:
+    """The exact linear VAE with the posterior's mean for a guide."""
+    exact = ppca.exact_program(x, LATENTS)
+    guide = pv.guides.Delta(pv.networks.MLP(x.shape[1], (), LATENTS)).double()
+    theirs, ours = exact.parts["guide"].network.layers[0], guide.network.layers[0]
+    with torch.no_grad():
+        ours.weight.copy_(theirs.weight[:LATENTS])
+        ours.bias.copy_(theirs.bias[:LATENTS])
+    return pv.VAE(exact.parts["prior"], exact.parts["likelihood"], guide)
+
+
+def test_a_point_is_no_evidence(x: Tensor) -> None:
+    """log q is infinite, so is the KL, and what needs a density is not given."""
+    tree = pv.posterior(autoencoder(x), x, draws=40, predictive=0)
+    stats = tree["sample_stats"].dataset
+    assert np.isposinf(stats["log_q"]).all()
+    assert np.isneginf(stats["log_weight"]).all()
+    assert np.isfinite(stats["log_p"]).all()
+    assert "kl_z" not in stats
+    for figure in (pv.diagnostics.log_evidence, pv.diagnostics.pareto_k, pv.diagnostics.elbo_terms):
+        with pytest.raises(NotAvailable, match="latent 'z' is a point: it has no density"):
+            figure(tree)
+    table = pv.diagnose(tree).table.set_index("question")
+    for question in ("Does it describe these data?", "Is the bound tight?", "Is q(z|x) usable for each datum?"):
+        assert table["verdict"][question] == "not available"
+    assert table["verdict"]["Is the prior matched?"] != "not available"
+
+
+def test_a_point_is_refined_to_a_density(x: Tensor) -> None:
+    """Of a linear model that of each datum is the posterior: the weights are log p(x)."""
+    vae = autoencoder(x)
+    tree = pv.posterior(vae, x, draws=400, predictive=0)
+    with pytest.raises(ValueError, match="family='guide'.*stays one"):
+        refine(vae, x, tree=tree, family="guide")
+    better = refine(vae, x, tree=tree)
+    exact = pv.posterior(ppca.exact_program(x, LATENTS), x, draws=2, predictive=0)["sample_stats"]["log_weight"]
+    found = pv.diagnostics.log_evidence(better, k=[1])
+    error = (found["log_evidence"] - exact.isel(chain=0, draw=0)).values[0]
+    assert abs(error).max() < 0.05
+    assert abs(error).max() < 4 * found["mcse"].values.max() + 1e-3
+    assert better["sample_stats"].dataset["refined"].all()
+    assert "point_sites" not in better["sample_stats"].attrs

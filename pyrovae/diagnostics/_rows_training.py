@@ -21,21 +21,21 @@ def converged(figures: Figures) -> Row | None:
     rhat, change, remaining, after = (float(history[k].values[0]) for k in ("rhat", "change", "remaining", "after"))
     if after >= PATIENCE:
         return {"figure": f"best {after:.0f} epochs before the end", "threshold": "–", "verdict": "good"}
-    falls = change < 0
+    falls, name = change < 0, history.attrs["objective"].split(" (")[0]
     good = rhat < RHAT or (abs(change) < STEADY and remaining < STEADY)
     good |= falls and "validation_loss" in history  # it has passed its best: `in_time` judges by how much
     verdict = "good" if good else "usable" if falls or remaining < 4 * CHANGE else "bad"
     return {
-        "figure": f"ELBO {f'falls {-change:.2f}' if falls else f'may rise {remaining:.2f}'}, R̂ {rhat:.2f}",
+        "figure": f"{name} {f'falls {-change:.2f}' if falls else f'may rise {remaining:.2f}'}, R̂ {rhat:.2f}",
         "threshold": f"< {STEADY}, or R̂ < {RHAT}",
         "verdict": verdict,
         "fault": "training has not converged" if verdict == "bad" else "training may not have converged",
         "first": TRAINING,
         "action": "–"
         if good
-        else "a lower lr: the bound falls"
+        else f"a lower lr: {name} falls"
         if falls
-        else "more epochs, or a larger lr: the bound was still rising, and what else is found here may change",
+        else f"more epochs, or a larger lr: {name} was still rising, and what else is found here may change",
     }
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "latent_sites",
     "one_chain",
     "one_site",
+    "point_sites",
     "shared_sites",
     "stats",
     "variable",
@@ -117,13 +118,19 @@ def stats(tree: Any, name: str) -> xr.DataArray:
     ------
     NotAvailable
         If it is not there, is empty or has other dimensions; of the weights, if data share latents and so have none of
-        their own.
+        their own, or if q is a point.
     """
     shared = shared_sites(tree)
     if name == "log_weight" and shared:
         names = ", ".join(map(repr, shared))
         latents = f"the latent {names} is" if len(shared) == 1 else f"the latents {names} are"
         raise NotAvailable(f"{latents} shared by all data, so log p(x_i) has no importance weights of its own")
+    points = point_sites(tree) if name in ("log_weight", "log_q") else []
+    if points:
+        raise NotAvailable(
+            f"q of the latent{'s' * (len(points) > 1)} {', '.join(map(repr, points))} is a point: it has no density, "
+            "hence neither a bound nor weights. pv.refine(fit, data, tree=tree) finds a q of each datum that has one"
+        )
     if name in ("log_weight", "log_q") and isinstance(tree, xr.DataTree) and tree.attrs.get("method") == "nuts":
         raise NotAvailable("these are draws of a Markov chain: they need no weights, and have none")
     original = isinstance(tree, xr.DataTree) and "importance" in tree.children and name in tree["importance"].dataset
@@ -135,6 +142,11 @@ def stats(tree: Any, name: str) -> xr.DataArray:
 def shared_sites(tree: Any) -> list[str]:
     """Names of the latents that all data share: those outside the data plate."""
     return _named(tree, "global_sites")
+
+
+def point_sites(tree: Any) -> list[str]:
+    """Names of the continuous latents of which q is a point, without a density."""
+    return _named(tree, "point_sites")
 
 
 def latent_sites(tree: Any) -> list[str]:

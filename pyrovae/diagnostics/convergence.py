@@ -21,6 +21,8 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     last. The ELBO is that of the validation data where there are any: on the training data it goes on rising as the
     program learns them by heart.
 
+    Epochs in which a schedule still changed the objective are left out.
+
     R̂ compares windows of the same optimisation: it is about the optimiser's path, not about draws of the guide.
 
     Returns
@@ -48,18 +50,20 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     held_out = "elbo_validation" in history
     elbo = variable(tree, "optimization", "elbo_validation" if held_out else "elbo").transpose("chain", "epoch")
     rates = history["learning_rate"].transpose("chain", "epoch").values if "learning_rate" in history else None
-    kept = history.get("kept_epoch")
+    kept, settled = history.get("kept_epoch"), int(history.attrs.get("settled", 0))
     found: dict[str, list[float]] = {"rhat": [], "change": [], "remaining": [], "after": []}
     paths, tails = [], []
     for i, values in enumerate(elbo.values):
         stop = len(values) if kept is None else int(kept[i]) + 1
-        path = values[:stop]
+        path = values[settled:stop]
         finite = np.isfinite(path)
         if finite.sum() < FEWEST:
+            since = f", from the one on in which the schedules ended, {settled}" if settled else ""
             raise NotAvailable(
-                f"convergence needs a history of at least {FEWEST} epochs, got {finite.sum()}: fit with more epochs"
+                f"convergence needs a history of at least {FEWEST} epochs{since}, got {finite.sum()}: fit with more "
+                "epochs"
             )
-        rate = np.ones(stop) if rates is None else np.nan_to_num(rates[i, :stop])
+        rate = np.ones(len(path)) if rates is None else np.nan_to_num(rates[i, settled:stop])
         quarters = _quarters(path[finite], rate[finite])
         means = [float(q.mean()) for q in quarters]
         found["rhat"].append(_rhat(_even(quarters[2:])))
@@ -71,7 +75,7 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     out = xr.Dataset(
         {name: ("chain", column) for name, column in found.items()},
         coords={"chain": elbo["chain"]},
-        attrs={"units": "nats per datum"},
+        attrs={"units": "nats per datum", "objective": history.attrs.get("objective", "ELBO")},
     )
     if len(tails) > 1:
         out["rhat_chains"] = _rhat(_even(tails))

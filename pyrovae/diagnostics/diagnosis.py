@@ -108,7 +108,7 @@ def _text(diagnosis: Diagnosis) -> str:
         [cell(c, row[c]) for c in columns] for _, row in diagnosis.table.iterrows()
     ]
     widths = [max(_width(row[i]) for row in cells) for i in range(len(columns))]
-    lines = [diagnosis.title, ""]
+    lines, told = [diagnosis.title, ""], set[str]()
     for index, row in enumerate(cells):
         lines.append(
             "  ".join(text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)).rstrip()
@@ -118,5 +118,6 @@ def _text(diagnosis: Diagnosis) -> str:
         else:
             action = diagnosis.table["action"].iloc[index - 1]
             if action != "–" and diagnosis.table["verdict"].iloc[index - 1] != "–":
+                told, action = {action} | told, "as above" if action in told else action
                 lines += textwrap.wrap(action, 100, initial_indent="    → ", subsequent_indent="      ")
     return "\n".join([*lines, "", *textwrap.wrap(diagnosis.summary, 110)])

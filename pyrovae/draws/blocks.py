@@ -43,7 +43,8 @@ CACHED = 4  # the part of a block that is made at once, so that its tensors stay
 class Draws:
     """S draws for n data: latents {site: (S, n, *event)}, and log densities (S, n), unscaled nats.
 
-    Where latents are shared by all data, the densities are those of each datum given these. Draws of a Markov chain
+    Where latents are shared by all data, the densities are those of each datum given these. Where q is a point, its
+    density is infinite. Draws of a Markov chain
     have no ``log_q``; ``sampler`` holds what it says of each draw, {name: (S, n)}.
     """
 
@@ -95,8 +96,12 @@ def _direct(program: Program, plan: Plan, batch: Batch, guide: poutine.Trace, co
     found = None if plan.discrete else program.densities(batch, latents)
     if found is None:
         return None
-    log_q = _total([per_datum(guide.nodes[s.name], s) for s in plan.latents]).reshape(copies, n)
-    return Draws(latents, log_p=found[0] + found[1], log_q=log_q, log_lik=found[1])
+    return Draws(latents, log_p=found[0] + found[1], log_q=_log_q(plan, guide).reshape(copies, n), log_lik=found[1])
+
+
+def _log_q(plan: Plan, guide: poutine.Trace) -> Tensor:
+    log_q = _total([per_datum(guide.nodes[s.name], s) for s in plan.latents])
+    return torch.full_like(log_q, math.inf) if plan.points else log_q
 
 
 def _model(program: Program, plan: Plan, batch: Batch, guide: poutine.Trace) -> poutine.Trace:
@@ -110,8 +115,7 @@ def _model(program: Program, plan: Plan, batch: Batch, guide: poutine.Trace) -> 
 def _densities(plan: Plan, guide: poutine.Trace, model: poutine.Trace, copies: int, n: int) -> Draws:
     rows = copies * n
     log_p, log_lik = _model_densities(plan, model, rows)
-    q_terms = [per_datum(guide.nodes[s.name], s) for s in plan.latents]
-    log_q = _total(q_terms) if q_terms else torch.zeros_like(log_p)
+    log_q = _log_q(plan, guide) if plan.latents else torch.zeros_like(log_p)
     return Draws(
         latents={s.name: s.to_front(guide.nodes[s.name]["value"]).unflatten(0, (copies, n)) for s in plan.latents},
         log_p=log_p.reshape(copies, n),
@@ -267,7 +271,7 @@ def _site_kl(plan: Plan, guide: Any, model: Any, copies: int, n: int) -> dict[st
     out = {}
     for site in plan.latents:
         q, p = guide.nodes[site.name]["fn"], model.nodes[site.name]["fn"]
-        if q is None or site.plate_dim != -1 or site.event_dim != len(site.event_shape):
+        if q is None or site in plan.points or site.plate_dim != -1 or site.event_dim != len(site.event_shape):
             continue
         if plan.discrete and model.nodes[site.name]["log_prob"].dim() > -plan.enum_dim - 1:
             continue  # its prior depends on an enumerated site: p(z_j) is a mixture

@@ -56,7 +56,7 @@ def guide_family(program: Program, plan: Plan, batch: Batch) -> GuideFamily:
     if isinstance(guide, (NetworkGuide, SemiAmortized, Table)) and isinstance(program, VAE):
         x, mask = program._observed(batch.x)
         if isinstance(guide, Table):
-            row = guide._rows_of(x, batch.context, mask)
+            row = guide.rows_of(x, batch.context, mask)
             known = (row >= 0).unsqueeze(-1)
             raw, guide = torch.where(known, guide.raw[row.clamp_min(0)], guide.raw.mean(0)), guide.family
         else:

@@ -39,10 +39,14 @@ def fit_normal(e: Evaluation, target: Target, batch: Batch, steps: int, lr: floa
 
 
 def _start(e: Evaluation, target: Target, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Mean and Cholesky factor of the covariance of the guide's own unconstrained draws."""
+    """Mean and Cholesky factor of the covariance of the guide's own unconstrained draws; of a guide that is a point,
+    with a tenth of the spread of the prior's."""
     count = max(START, 4 * target.dim)
     parts = lots(count, len(batch), e.rows)
     u = torch.cat([target.unconstrain(draw(e.program, e.plan, batch, m).latents) for m in parts])
+    if e.plan.points:
+        loc, spread = u[0], target.prior_draws(START).nan_to_num(0.0, FARTHEST, -FARTHEST).std(0)
+        return loc, torch.diag_embed(spread / 10)
     return _moments(u.nan_to_num(0.0, FARTHEST, -FARTHEST), u.new_full(u.shape[:2], 1 / count))
 
 

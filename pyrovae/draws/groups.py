@@ -87,7 +87,8 @@ def write_block(
     names = ("log_p", "log_q", "log_lik") if guided else ("log_p", "log_lik")
     stats = {name: (lead, torch.stack([getattr(d, name) for d in drawn])) for name in names}
     stats |= {name: (lead, torch.stack([d.sampler[name] for d in drawn])) for name in drawn[0].sampler}
-    roles = (("global_sites", plan.shared), ("enumerated_sites", plan.discrete))
+    pointed = plan.points if any(d.log_q is not None and bool(d.log_q.isinf().any()) for d in drawn) else ()
+    roles = (("global_sites", plan.shared), ("enumerated_sites", plan.discrete), ("point_sites", pointed))
     attrs = {role: json.dumps([s.name for s in sites]) for role, sites in roles if sites}
     if not plan.shared:
         if guided:
@@ -105,7 +106,7 @@ def by_guide(parts: list[int], keep_discrete: bool = False) -> Sampler:
 
     def sampler(chain: int, program: Any, plan: Plan, batch: Batch, block: slice, shared: Shared | None) -> Draws:
         pieces = []
-        exact = program.dimension_kl(batch) if len(plan.latents) == 1 else None
+        exact = program.dimension_kl(batch) if len(plan.latents) == 1 and not plan.points else None
         for m in parts:
             drawn = draw(program, plan, batch, m, shared, kl=exact is None)
             if keep_discrete:

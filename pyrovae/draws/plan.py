@@ -37,6 +37,11 @@ class Plan:
         return self.structure.latents
 
     @property
+    def points(self) -> tuple[Site, ...]:
+        """Those of which q is a point."""
+        return tuple(site for site in self.latents if site.name in self.structure.points)
+
+    @property
     def observed(self) -> tuple[Site, ...]:
         """What is observed of each datum."""
         return self.structure.observed

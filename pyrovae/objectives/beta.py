@@ -80,7 +80,8 @@ class Beta(Objective):
     @property
     def label(self) -> str:
         """What it is called, with the value that β has now."""
-        return f"β-ELBO (β = {float(self.beta.value):.3g})"
+        beta = float(self.beta.value)
+        return f"β-ELBO (β = {beta:.3g})" if beta or self.capacity is not None else "log p(x|z)"
 
     def differentiable_loss(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any

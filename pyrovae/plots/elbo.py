@@ -37,7 +37,8 @@ def plot_elbo(tree_or_fit: Any, *, ax: Axes | None = None, backend: str | None =
     -------
     matplotlib.figure.Figure
         Or a Dataset: ``elbo`` and, where it is, ``elbo_validation`` (chain, epoch), by the number of epochs
-        finished. ``attrs["chosen"]`` is the position of the chain that the fit chose.
+        finished. ``attrs["chosen"]`` is the position of the chain that the fit chose, ``attrs["objective"]`` what was
+        raised.
 
     Raises
     ------
@@ -70,8 +71,9 @@ def plot_elbo(tree_or_fit: Any, *, ax: Axes | None = None, backend: str | None =
     below = f"{chains} restarts, the best one bold" if chains > 1 else ""
     if cut:
         below += ("; " if below else "") + cut
-    subtitle(ax, "ELBO by epoch", below)
-    ax.set(xlabel="epochs finished", ylabel="ELBO (nats per datum)")
+    name = found.attrs["objective"]
+    subtitle(ax, f"{name} by epoch", below)
+    ax.set(xlabel="epochs finished", ylabel=f"{name.split(' (')[0]} (nats per datum)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y", color="#e4e7eb", lw=0.8)
     ax.legend(loc="lower right")
@@ -84,7 +86,7 @@ def _figures(source: Any) -> xr.Dataset:
     if not np.isfinite(found["elbo"]).any():
         raise ValueError("the history holds no finite ELBO: expected at least one finished epoch; call pv.fit")
     best = chosen(source, history) if isinstance(source, xr.DataTree) else int(source.best)
-    attrs = {"units": "nats per datum", "chosen": best}
+    attrs = {"units": "nats per datum", "chosen": best, "objective": history.attrs.get("objective", "ELBO")}
     return xr.Dataset(found.data_vars, attrs=attrs).assign_coords(epoch=history["epoch"].values + 1)
 
 

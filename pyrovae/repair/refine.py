@@ -10,7 +10,7 @@ import xarray as xr
 
 from pyrovae._numbers import at_least, positive
 from pyrovae._rng import Stream, derive
-from pyrovae.diagnostics._tree import chosen, one_chain, stats, variable
+from pyrovae.diagnostics._tree import chosen, one_chain, point_sites, stats, variable
 from pyrovae.diagnostics.evidence import log_evidence
 from pyrovae.diagnostics.reliability import good_k, pareto_k
 from pyrovae.draws.local import FAMILIES, LR, STEPS, improve_all, log_p
@@ -103,10 +103,16 @@ def refine(
     steps, lr, seed = at_least("steps", steps, 1), positive("lr", lr), at_least("seed", seed, 0)
     if tree is None:
         tree = make_tree(fit, data, context=context, draws=draws, seed=seed, copies=1)
-    log_weight = stats(tree, "log_weight")
+    points = point_sites(tree)
+    weighed = stats(tree, "log_p" if points else "log_weight")
+    if points and family == "guide":
+        raise ValueError(
+            f"family='guide': q of the latent {', '.join(map(repr, points))} is a point, and stays one whatever is "
+            "improved: choose family='full' or 'student'"
+        )
     if "corrected" in tree.attrs:
         raise ValueError("these draws were corrected by weights: refine the tree that they came from, and correct then")
-    out = one_chain(tree, chosen(tree, log_weight))
+    out = one_chain(tree, chosen(tree, weighed))
     with evaluation(fit, data, context) as e:
         if e.batches.data.draw is not None:
             raise ValueError(
@@ -115,10 +121,16 @@ def refine(
             )
         _refuse_other(e, out)
         whole = e.batches.data
-    judged = pareto_k(out)
-    before = judged["pareto_k"].values[0]
-    rows = np.flatnonzero(~judged["exact"].values[0] if everything else before > judged.attrs["good_k"])
-    better, groups = np.zeros(len(before), bool), {name: node.to_dataset() for name, node in out.children.items()}
+    limit = good_k(weighed.sizes["draw"])
+    if points:
+        before = xr.full_like(weighed.isel(draw=0, drop=True), np.inf, dtype=float)
+        rows = np.arange(before.sizes["obs_id"])
+    else:
+        judged = pareto_k(out)
+        before = judged["pareto_k"]
+        rows = np.flatnonzero(~judged["exact"].values[0] if everything else before.values[0] > limit)
+    n = before.sizes["obs_id"]
+    better, groups = np.zeros(n, bool), {name: node.to_dataset() for name, node in out.children.items()}
     if len(rows):
         some = whole.take(rows)
         with evaluation(fit, some) as e:
@@ -128,25 +140,25 @@ def refine(
         new = make_tree(
             fit,
             some,
-            draws=log_weight.sizes["draw"],
+            draws=weighed.sizes["draw"],
             seed=derive(seed, Stream.REFINEMENT),
             predictive=kept,
             discrete=discrete,
             copies=1,
-            sampler=local.sampler(log_weight.sizes["draw"], discrete=discrete),
+            sampler=local.sampler(weighed.sizes["draw"], discrete=discrete),
         )
-        taken = _better(out.isel(obs_id=rows), new, judged.attrs["good_k"])
+        taken = np.ones(n, bool) if points else _better(out.isel(obs_id=rows), new, limit)
         better[rows] = taken
         if taken.any():
             for name in REPLACED:
                 if name in groups:
                     groups[name] = _replaced(groups[name], new[name].to_dataset(), rows[taken], np.flatnonzero(taken))
-    groups["sample_stats"] = _told(groups["sample_stats"], judged["pareto_k"], better)
+    groups["sample_stats"] = _told(groups["sample_stats"], before, better)
+    groups["sample_stats"].attrs.pop("point_sites", None)
     result = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     after = pareto_k(result)["pareto_k"].values[0]
-    limit = good_k(log_weight.sizes["draw"])
     result.attrs = dict(tree.attrs) | {
-        "refined": f"{better.sum()} of {len(before)} data: {family}, {steps} steps; k̂ bad of {(before > limit).sum()} "
+        "refined": f"{better.sum()} of {n} data: {family}, {steps} steps; k̂ bad of {int((before > limit).sum())} "
         f"before, of {(after > limit).sum()} after"
     }
     return result

@@ -21,12 +21,16 @@ FIELDS = ("elbo", "elbo_validation", "learning_rate", "seconds")
 
 @dataclass
 class History:
-    """ELBO by step and by epoch of one chain, nats per datum."""
+    """ELBO by step and by epoch of one chain, nats per datum.
+
+    Epochs before ``settled``, in which a schedule still changes what is raised, are not compared with others.
+    """
 
     steps: list[float] = field(default_factory=list)
     epochs: list[tuple[float, float, float, float]] = field(default_factory=list)
     measures: dict[str, list[float]] = field(default_factory=dict)
     stopped: bool = False
+    settled: int = 0
 
     def add(
         self,
@@ -42,10 +46,13 @@ class History:
             self.measures.setdefault(name, []).append(value)
 
     def _criterion(self) -> np.ndarray:
-        """What ranks epochs: the validation bound where there is one; what is not finite ranks last."""
+        """What ranks epochs: the validation bound where there is one; what is not finite ranks last, and so does what
+        is of another objective than the last epoch."""
         values = np.asarray(self.epochs)
         held_out = bool(np.isfinite(values[:, 1]).any())
-        return np.where(np.isfinite(values[:, int(held_out)]), values[:, int(held_out)], -np.inf)
+        values = np.where(np.isfinite(values[:, int(held_out)]), values[:, int(held_out)], -np.inf)
+        values[: min(self.settled, len(values) - 1)] = -np.inf
+        return values
 
     def is_best(self) -> bool:
         """Whether the last epoch is the best so far."""
@@ -72,6 +79,7 @@ class History:
             "epochs": torch.tensor(self.epochs, dtype=torch.float64).reshape(-1, len(FIELDS)),
             "measures": {name: torch.tensor(v, dtype=torch.float64) for name, v in self.measures.items()},
             "stopped": self.stopped,
+            "settled": self.settled,
         }
 
     @classmethod
@@ -82,6 +90,7 @@ class History:
             [tuple(row) for row in state["epochs"].tolist()],
             {name: values.tolist() for name, values in state["measures"].items()},
             state["stopped"],
+            state["settled"],
         )
 
 
@@ -104,6 +113,8 @@ def to_dataset(histories: list[History], *, kept_best: bool, label: str = "ELBO"
         variables[name] = (("chain", "epoch"), pad([np.asarray(h.measures.get(name, [])) for h in histories]))
     variables["kept_epoch"] = (("chain",), np.asarray([h.kept(kept_best) for h in histories]))
     dataset = xr.Dataset(variables, attrs={"units": "nats per datum", "objective": label})
+    if settled := max((h.settled for h in histories), default=0):
+        dataset.attrs["settled"] = settled
     return dataset.assign_coords({str(dim): np.arange(size) for dim, size in dataset.sizes.items()})
 
 

@@ -92,6 +92,8 @@ class Loss:
         own = getattr(self.elbo, "label", None)
         if own is not None:
             return str(own)
+        if self.structure.points:  # whose density Pyro counts as 1
+            return "log p(x, z)"
         return "Rényi bound" if isinstance(self.elbo, RenyiELBO) else "ELBO"
 
     @property

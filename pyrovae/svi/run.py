@@ -19,6 +19,7 @@ from torch import Tensor
 from pyrovae._modes import evaluating
 from pyrovae._rng import Stream, derive, seed_all, seeded
 from pyrovae.program import Batch, Program
+from pyrovae.schedules import Scheduled
 from pyrovae.structure import trace_pair
 from pyrovae.svi.batches import Batches
 from pyrovae.svi.folder import SETTINGS, RunFolderError, read_state, write_state
@@ -95,7 +96,7 @@ class Run:
                 raise ValueError("the program has no parameters to train; pv.posterior takes it as it is")
             optimizer = make_optimizer(self.optimizer, parameters, self.lr)
             scheduler = make_scheduler(self.schedule, optimizer, self.epochs)
-            history, start = History(), 0
+            history, start = History(settled=self._settled()), 0
             best: dict[str, Tensor] | None = None
             if pending is not None:
                 self.program.load_weights(pending["weights"])
@@ -153,6 +154,11 @@ class Run:
             says = unfinished(len(history.epochs)) if callable(unfinished) else None
             if says:
                 warnings.warn(f"{name}: {says}", UserWarning, stacklevel=2)
+
+    def _settled(self) -> int:
+        """The first epoch, from 0, in which all schedules have reached their end."""
+        modules = (*self.program.modules(), *self.objective.modules)
+        return max((getattr(m.schedule, "epochs", 1) - 1 for m in modules if isinstance(m, Scheduled)), default=0)
 
     def _measures(self) -> dict[str, float]:
         """What the objective tells of the epoch."""
