@@ -22,6 +22,7 @@ def converged(figures: Figures) -> Row | None:
     if after >= PATIENCE:
         return {"figure": f"best {after:.0f} epochs before the end", "threshold": "–", "verdict": "good"}
     falls, name = change < 0, history.attrs["objective"].split(" (")[0]
+    what = "the bound" if name == "ELBO" else name
     good = rhat < RHAT or (abs(change) < STEADY and remaining < STEADY)
     good |= falls and "validation_loss" in history  # it has passed its best: `in_time` judges by how much
     verdict = "good" if good else "usable" if falls or remaining < 4 * CHANGE else "bad"
@@ -33,9 +34,9 @@ def converged(figures: Figures) -> Row | None:
         "first": TRAINING,
         "action": "–"
         if good
-        else f"a lower lr: {name} falls"
+        else f"a lower lr: {what} falls"
         if falls
-        else f"more epochs, or a larger lr: {name} was still rising, and what else is found here may change",
+        else f"more epochs, or a larger lr: {what} was still rising, and what else is found here may change",
     }
 
 
