@@ -11,7 +11,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MPLBACKEN
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs-test bench clean
+.PHONY: help setup demo test lint docs-test bench analysis clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ docs-test: $(STAMP)  ## run the examples in docstrings, in README.md and in docs
 bench: $(STAMP)  ## time a training step beside the peers, and each part beside plain torch
 	$(BIN)/python benchmarks/train_step.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/parts.py
+
+analysis: $(STAMP)  ## run every analysis, two at a time, with the quick settings of the longest; tables and figures go to runs/analysis
+	$(BIN)/python -m analysis --out runs/analysis
 
 clean:  ## remove .venv, runs, builds and caches
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -112,6 +112,11 @@ class Program(PyroModule):
         """The objective that it was given."""
         return self._loss[0]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "loss":  # some are modules, which torch would make parts of the program and the property not see
+            name, value = "_loss", (None if value is None else as_elbo(value),)
+        super().__setattr__(name, value)
+
     @property
     def takes_index(self) -> bool:
         """Whether it is told which rows of the training data it is given."""

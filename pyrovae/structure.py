@@ -57,7 +57,7 @@ class Structure:
 
     ``summed`` are sites that the guide enumerates, ``scored`` those whose draws have no gradient there, ``baselines``
     those whose score function has a baseline, ``points`` continuous latents of the data of which q is a point, without
-    a density.
+    a density, ``truncated`` those of which q leaves out values by its make, so that no draw can show what lies there.
     ``nesting`` is how many batch dimensions its plates take; ``full_size`` the N of a program that subsamples its plate
     itself, else None.
     """
@@ -72,6 +72,7 @@ class Structure:
     baselines: tuple[str, ...]
     scored: tuple[str, ...]
     points: tuple[str, ...]
+    truncated: tuple[str, ...]
     nesting: int
     full_size: int | None
 
@@ -186,6 +187,7 @@ def inspect_program(program: Program, batch: Batch) -> Structure:
             for s in local
             if s.plate_dim is not None and not s.support.is_discrete and _is_point(guide.nodes[s.name]["fn"])
         ),
+        truncated=tuple(s.name for s in local if getattr(guide.nodes[s.name]["fn"], "truncated", False)),
         nesting=max(
             -f.dim
             for t in (model, guide)

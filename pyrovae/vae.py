@@ -128,7 +128,7 @@ class VAE(Program):
     @property
     def broadcasts(self) -> bool:
         """Whether its likelihood is known to take latents with a dimension of draws in front."""
-        return isinstance(self._three[1], Part)
+        return isinstance(self._three[1], Part) and _takes_draws(self._three[1])
 
     @property
     def updates(self) -> bool:
@@ -412,6 +412,23 @@ class VAE(Program):
             text = repr(part) if isinstance(part, nn.Module) else getattr(part, "__name__", type(part).__name__)
             lines.append(f"    {name}={text},".replace("\n", "\n    "))
         return "VAE(\n" + "\n".join(lines) + "\n)"
+
+
+def _takes_draws(module: nn.Module) -> bool:
+    """Whether a part of ours, or a network, acts on the last dimension alone: a network of the user's may not."""
+    if isinstance(module, Part):
+        ours = type(module).__module__.startswith("pyrovae.")
+        functions = [n for n, value in vars(module).items() if n.endswith("network") and value is not None]
+        return ours and not functions and all(map(_takes_draws, module.children()))
+    if isinstance(module, nn.Sequential):
+        return all(map(_takes_draws, module))
+    by_cell = (
+        "pyrovae.networks.",
+        "torch.nn.modules.linear",
+        "torch.nn.modules.activation",
+        "torch.nn.modules.dropout",
+    )
+    return type(module).__module__.startswith(by_cell) or isinstance(module, (nn.LayerNorm, nn.Identity))
 
 
 def _check_columns(own: Any, guide: Any) -> None:

@@ -23,15 +23,16 @@ MODELS = sorted(path.stem for path in (ROOT / "models").glob("*.py"))
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[pv.Data, pv.Data]:
-    train, test = pv.data.load("digits").split(seed=0)
-    return train.take(slice(0, 200)), test.take(slice(0, 20))
+def digits() -> pv.Data:
+    return pv.data.load("digits")
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_each_model_fits_and_is_drawn_from(name: str, digits: tuple[pv.Data, pv.Data]) -> None:
-    train, test = digits
-    program = importlib.import_module(f"models.{name}").build(train)
+def test_each_model_fits_and_is_drawn_from(name: str, digits: pv.Data) -> None:
+    module = importlib.import_module(f"models.{name}")
+    train, test = (module.prepare(digits) if hasattr(module, "prepare") else digits).split(seed=0)
+    train, test = train.take(slice(0, 200)), test.take(slice(0, 20))
+    program = module.build(train)
     fit = pv.fit(program, train, validation=test, epochs=2, progress=False)
     assert fit.history["elbo"].values[0, 1] > fit.history["elbo"].values[0, 0]
     tree = pv.posterior(fit, test, draws=7, seed=0)
@@ -43,9 +44,11 @@ def test_each_model_fits_and_is_drawn_from(name: str, digits: tuple[pv.Data, pv.
 
 @pytest.mark.parametrize("name", MODELS)
 def test_each_build_takes_data_and_has_defaults(name: str) -> None:
-    data, *rest = inspect.signature(importlib.import_module(f"models.{name}").build).parameters.values()
-    assert data.name == "data"
-    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty and p.annotation is not p.empty for p in rest)
+    module = importlib.import_module(f"models.{name}")
+    for function in filter(None, (module.build, getattr(module, "prepare", None))):
+        data, *rest = inspect.signature(function).parameters.values()
+        assert data.name == "data"
+        assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty and p.annotation is not p.empty for p in rest)
 
 
 @pytest.mark.parametrize("name", MODELS)

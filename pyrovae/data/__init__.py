@@ -14,8 +14,21 @@ from pyrovae.data._complete import complete
 from pyrovae.data._container import Data
 from pyrovae.data._convert import as_data
 from pyrovae.data._files import read
+from pyrovae.data._label_context import labels_as_context
 from pyrovae.data._named import load, names
 from pyrovae.data._one_hot import one_hot
 from pyrovae.data._tables import decode
 
-__all__ = ["Column", "Data", "as_data", "check_columns", "complete", "decode", "load", "names", "one_hot", "read"]
+__all__ = [
+    "Column",
+    "Data",
+    "as_data",
+    "check_columns",
+    "complete",
+    "decode",
+    "labels_as_context",
+    "load",
+    "names",
+    "one_hot",
+    "read",
+]

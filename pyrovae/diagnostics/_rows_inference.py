@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from pyrovae.diagnostics._figures import BOUND, FEW, GUIDE, INTERVALS, SOME, TRAINING, Figures, Row, number
-from pyrovae.diagnostics._tree import NotAvailable
+from pyrovae.diagnostics._tree import NotAvailable, refuse_truncated, truncated_sites
 from pyrovae.diagnostics.elbo import elbo_terms
 from pyrovae.diagnostics.intervals import intervals
 from pyrovae.diagnostics.sampler import sampler_checks
@@ -50,6 +50,8 @@ def evidence(figures: Figures) -> Row | None:
 
 def _few(figures: Figures) -> bool:
     """Whether the draws of many data miss so much that log p̂(x) is too low."""
+    if truncated_sites(figures.tree):
+        return True
     try:
         return figures.unreliable > FEW
     except NotAvailable:
@@ -60,6 +62,7 @@ def tightness(figures: Figures) -> Row | None:
     """The gap between the bound and the evidence."""
     if figures.sampled or figures.corrected:
         return None
+    refuse_truncated(figures.tree)
     elbo = elbo_terms(figures.tree)["elbo"]
     if not bool(np.isfinite(elbo).all() & np.isfinite(figures.evidence).all()):
         raise NotAvailable("the ELBO or log p̂(x) is not finite for some data")
@@ -121,6 +124,7 @@ def right_intervals(figures: Figures) -> Row | None:
     """Width and place of q beside the weighted draws, where the weights can be relied on."""
     if figures.sampled or figures.corrected:
         return None
+    refuse_truncated(figures.tree)
     found = intervals(figures.tree).isel(chain=0)
     held, width, shift = (found[k].values for k in ("coverage_mean", "width_median", "shift_rms"))
     reliable = int(found["reliable"].sum())

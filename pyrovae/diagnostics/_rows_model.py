@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import kstest
 
 from pyrovae.diagnostics._figures import GUIDE, LATENTS, LEVEL, LIKELIHOOD, PRIOR, SOME, Figures, Row, probability
-from pyrovae.diagnostics._tree import NotAvailable, latent_sites, point_sites
+from pyrovae.diagnostics._tree import NotAvailable, latent_sites, point_sites, truncated_sites
 from pyrovae.diagnostics.aggregate import prior_match
 from pyrovae.diagnostics.annealing import bdmc
 from pyrovae.diagnostics.calibration import calibration, pits
@@ -109,7 +109,7 @@ def _whose(figure: str, corrected: float) -> Row:
 
 def prior(figures: Figures) -> Row | None:
     """The aggregate posterior against the prior."""
-    points = bool(point_sites(figures.tree))  # codes, which no weight could correct
+    points = bool(point_sites(figures.tree) or truncated_sites(figures.tree))  # codes, which no weight could correct
     found = prior_match(figures.tree, corrected=not points, seed=figures.seed)
     p, effect = float(found["p_value"].values[0]), float(found["effect"].values[0])
     verdict = "good" if p > LEVEL or effect < EFFECT else "usable" if effect < 4 * EFFECT else "bad"

@@ -16,8 +16,10 @@ __all__ = [
     "one_chain",
     "one_site",
     "point_sites",
+    "refuse_truncated",
     "shared_sites",
     "stats",
+    "truncated_sites",
     "variable",
 ]
 
@@ -147,6 +149,26 @@ def shared_sites(tree: Any) -> list[str]:
 def point_sites(tree: Any) -> list[str]:
     """Names of the continuous latents of which q is a point, without a density."""
     return _named(tree, "point_sites")
+
+
+def truncated_sites(tree: Any) -> list[str]:
+    """Names of the latents of which q leaves out values by its make, as `guides.Truncated` does."""
+    return _named(tree, "truncated_sites")
+
+
+def refuse_truncated(tree: Any) -> None:
+    """Weights are equal where q ∝ p(x, z) on a set K, whatever lies outside of it, where no draw is made.
+
+    Raises
+    ------
+    NotAvailable
+        Of such a tree.
+    """
+    if names := truncated_sites(tree):
+        raise NotAvailable(
+            f"q of {', '.join(map(repr, names))} is 0 outside of a set K of states, where no draw is made: the weights "
+            "cannot tell how far the bound is below log p(x), which is -log p(K|x). See how it rises with more states="
+        )
 
 
 def latent_sites(tree: Any) -> list[str]:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from pyrovae._numbers import at_least
 from pyrovae.diagnostics._psis import FEWEST, psis
-from pyrovae.diagnostics._tree import NotAvailable, by_blocks, stats
+from pyrovae.diagnostics._tree import NotAvailable, by_blocks, refuse_truncated, stats
 
 __all__ = ["good_k", "pareto_k"]
 
@@ -49,7 +49,7 @@ def pareto_k(tree: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     NotAvailable
-        With fewer than 30 draws, of which the tail is too short to fit.
+        With fewer than 30 draws, of which the tail is too short to fit, or of a q that is truncated.
 
     References
     ----------
@@ -57,6 +57,7 @@ def pareto_k(tree: xr.DataTree) -> xr.Dataset:
     """
     if isinstance(tree, xr.DataTree) and KNOWN in tree.children:
         return tree[KNOWN].to_dataset()
+    refuse_truncated(tree)
     log_weight = stats(tree, "log_weight")
     draws = log_weight.sizes["draw"]
     if draws < FEWEST:

@@ -5,11 +5,13 @@ from pyrovae.distributions.bernoulli import Bernoulli
 from pyrovae.distributions.binomial import Binomial
 from pyrovae.distributions.bits import Bits
 from pyrovae.distributions.categorical import Categorical
+from pyrovae.distributions.categorical_sequence import CategoricalSequence
 from pyrovae.distributions.columns import Columns
 from pyrovae.distributions.continuous_bernoulli import ContinuousBernoulli
 from pyrovae.distributions.discretized_logistic import DiscretizedLogistic
 from pyrovae.distributions.flow import FlowDistribution
 from pyrovae.distributions.horseshoe import Horseshoe
+from pyrovae.distributions.listed_states import ListedStates
 from pyrovae.distributions.multinomial import DirichletMultinomial, Multinomial
 from pyrovae.distributions.negative_binomial import NegativeBinomial
 from pyrovae.distributions.open_support import Beta, Gamma
@@ -26,6 +28,7 @@ __all__ = [
     "Binomial",
     "Bits",
     "Categorical",
+    "CategoricalSequence",
     "Columns",
     "ContinuousBernoulli",
     "DirichletMultinomial",
@@ -33,6 +36,7 @@ __all__ = [
     "FlowDistribution",
     "Gamma",
     "Horseshoe",
+    "ListedStates",
     "Multinomial",
     "NegativeBinomial",
     "Poisson",

@@ -88,7 +88,13 @@ def write_block(
     stats = {name: (lead, torch.stack([getattr(d, name) for d in drawn])) for name in names}
     stats |= {name: (lead, torch.stack([d.sampler[name] for d in drawn])) for name in drawn[0].sampler}
     pointed = plan.points if any(d.log_q is not None and bool(d.log_q.isinf().any()) for d in drawn) else ()
-    roles = (("global_sites", plan.shared), ("enumerated_sites", plan.discrete), ("point_sites", pointed))
+    cut = tuple(s for s in plan.latents if guided and s.name in plan.structure.truncated)
+    roles = (
+        ("global_sites", plan.shared),
+        ("enumerated_sites", plan.discrete),
+        ("point_sites", pointed),
+        ("truncated_sites", cut),
+    )
     attrs = {role: json.dumps([s.name for s in sites]) for role, sites in roles if sites}
     if not plan.shared:
         if guided:

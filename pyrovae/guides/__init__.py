@@ -14,6 +14,7 @@ from pyrovae.guides.relaxed_bernoulli import RelaxedBernoulli
 from pyrovae.guides.relaxed_one_hot_categorical import RelaxedOneHotCategorical
 from pyrovae.guides.semi_amortized import SemiAmortized
 from pyrovae.guides.table import Table
+from pyrovae.guides.truncated import Truncated
 
 __all__ = [
     "Bernoulli",
@@ -30,5 +31,6 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "SemiAmortized",
     "Table",
+    "Truncated",
     "inverse_autoregressive",
 ]

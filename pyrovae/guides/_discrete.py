@@ -66,7 +66,7 @@ class DiscreteGuide(NetworkGuide):
             raise ValueError(
                 f"guides.{type(self).__name__}: expected a baseline with 1 output, got shape {tuple(out.shape)}"
             )
-        return out.reshape(len(x))
+        return out.reshape(len(x) if len(x) > 1 else ())  # Pyro drops the dimension of a plate of one datum
 
     def details(self) -> str:
         """The network and the estimator."""

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from pyrovae._numbers import at_least, positive
-from pyrovae._part import Part
 from pyrovae.guides._guide import NetworkGuide
 from pyrovae.guides._local import fixed_noise, refine
+from pyrovae.guides._rows import RowGuide
 from pyrovae.guides.normal import Normal
 
 __all__ = ["Table"]
 
 
-class Table(Part):
+class Table(RowGuide):
     """q(z|x_i) with parameters of its own for each datum i: stochastic variational inference without amortisation
     (Hoffman et al. 2013, 1206.7051), the best that a family can do. Each row takes one step an epoch: it needs a larger
     rate than a network, and more epochs.
@@ -64,9 +62,6 @@ class Table(Part):
     torch.Size([8])
     """
 
-    keys: Tensor
-    order: Tensor
-
     def __init__(
         self,
         rows: int,
@@ -78,8 +73,7 @@ class Table(Part):
         draws: int = 8,
         **options: Any,
     ) -> None:
-        super().__init__()
-        self.rows = at_least("guides.Table: rows (the number of training data)", rows, 1)
+        super().__init__(rows)
         self.steps, self.draws = (
             at_least(f"guides.Table: {name}", value, 1) for name, value in (("steps", steps), ("draws", draws))
         )
@@ -106,8 +100,6 @@ class Table(Part):
         self.family = family(_no_network, **{k: v for k, v in options.items() if k in made})
         self.support = self.family.support
         self.raw = nn.Parameter(torch.empty(self.rows, size))
-        self.register_buffer("keys", torch.zeros(self.rows, 2, dtype=torch.int64))
-        self.register_buffer("order", torch.full((self.rows,), -1))
         self.reset_parameters()
         if not self.family.distribution(self.raw[:1]).has_rsample:
             raise ValueError(
@@ -121,23 +113,6 @@ class Table(Part):
         with torch.no_grad():
             self.raw.copy_(0.1 * torch.randn_like(self.raw[:1]))
 
-    def adapt(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Learn to know the training data again.
-
-        Raises
-        ------
-        ValueError
-            If they are not as many as the table has rows.
-        """
-        if len(x) != self.rows:
-            raise ValueError(
-                f"guides.Table: made for {self.rows} training data, got {len(x)}: build it with rows={len(x)}"
-            )
-        keys = self._keys(torch.nan_to_num(x) if x.is_floating_point() else x, context, ~torch.isnan(x))
-        order = np.argsort(keys[:, 0], kind="stable")
-        self.keys.copy_(torch.from_numpy(keys[order]))
-        self.order.copy_(torch.from_numpy(order))
-
     def forward(
         self,
         x: Tensor,
@@ -149,7 +124,7 @@ class Table(Part):
         """q(z|x)."""
         if index is not None:
             return self.family.distribution(self.raw[index])
-        row = self._rows_of(x, context, mask)
+        row = self.rows_of(x, context, mask)
         known = (row >= 0).unsqueeze(-1)
         raw = self.raw[row.clamp_min(0)]
         if not bool(known.all()):
@@ -163,24 +138,6 @@ class Table(Part):
                 new = refine(self.family.distribution, start, joint, steps=self.steps, lr=self.lr, draws=self.draws)
             raw = torch.where(known, raw, new)
         return self.family.distribution(raw)
-
-    def _rows_of(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Where each datum stands in the training data, −1 for others."""
-        keys = torch.from_numpy(self._keys(x, context, mask)).to(self.keys.device)
-        place = torch.searchsorted(self.keys[:, 0].contiguous(), keys[:, 0].contiguous()).clamp_max(self.rows - 1)
-        return torch.where((self.keys[place] == keys).all(-1), self.order[place], -1)
-
-    def _keys(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> np.ndarray:
-        """128 bits for each datum, (n, 2)."""
-        parts = [x.detach().flatten(1).to(self.raw.dtype) + 0.0]  # −0 is 0
-        if context is not None:
-            parts.append(context.detach().flatten(1).to(self.raw.dtype) + 0.0)
-        missing = torch.zeros_like(parts[0], dtype=torch.bool) if mask is None else ~mask.expand_as(x).flatten(1)
-        rows = np.concatenate(
-            [np.ascontiguousarray(part.cpu().numpy()).view(np.uint8) for part in (*parts, missing)], axis=1
-        )
-        digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
-        return np.frombuffer(digests, np.int64).reshape(-1, 2).copy()
 
     def details(self) -> str:
         """The family and the number of rows."""

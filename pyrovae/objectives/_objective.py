@@ -12,6 +12,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from pyrovae._modes import evaluating
 from pyrovae._numbers import at_least
 from pyrovae.objectives._terms import Terms, draw_terms
 from pyrovae.schedules import Scheduled
@@ -25,7 +26,8 @@ class Objective(ELBO, nn.Module):
     One of ours defines `value`: what is to be high, summed over the batch, in nats without the scale of the data
     plate, which is applied afterwards. So nothing nonlinear is done to a scaled density. ``label`` names the figure
     for people; ``whole`` says that it is not a sum over sites, so that none may stand outside the data plate;
-    ``pathwise`` that it needs draws with gradients.
+    ``pathwise`` that it needs draws with gradients; ``least`` how many data a batch must have; ``rate`` is the learning
+    rate of its own networks, as a multiple of that of the run.
 
     Networks, parameters and schedules in it are trained, moved and checkpointed by `fit` beside the program's; they are
     not part of the program's weights.
@@ -45,6 +47,8 @@ class Objective(ELBO, nn.Module):
     plate: str | None
     whole: ClassVar[bool] = False
     pathwise: ClassVar[bool] = False
+    least: int = 1
+    rate: float = 1.0
 
     def __init__(self, *, particles: int = 1, vectorize: bool = False, plate: str | None = None) -> None:
         nn.Module.__init__(self)
@@ -73,6 +77,12 @@ class Objective(ELBO, nn.Module):
         ValueError
             Saying what would work.
         """
+        points = [name for name, q in guides.items() if self.whole and _family(q) == "Delta"]
+        if points:
+            raise ValueError(
+                f"objectives.{type(self).__name__} weighs draws by their density, and a point has none (the guide of "
+                f"{', '.join(map(repr, points))}): use a guide with a density, or objectives.Beta"
+            )
         scored = [name for name, q in guides.items() if not q.has_rsample]
         if self.pathwise and scored:
             raise ValueError(
@@ -97,7 +107,7 @@ class Objective(ELBO, nn.Module):
 
     def terms(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Terms:
         """The draws and densities that `value` is given."""
-        return draw_terms(
+        terms = draw_terms(
             model,
             guide,
             args,
@@ -106,17 +116,31 @@ class Objective(ELBO, nn.Module):
             vectorize=self.vectorize_particles,
             plate=self.plate,
         )
+        if self.pathwise and terms.score is not None:  # under Pyro's own SVI nothing else has looked
+            Objective.check(self, {}, {name: terms.pairs[0][0].nodes[name]["fn"] for name in terms.names})
+        return terms
 
     def differentiable_loss(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Tensor:
-        """−(scale · `value` + the terms outside the plate), to be differentiated."""
+        """−(scale · `value` + the terms outside the plate), to be differentiated.
+
+        Raises
+        ------
+        ValueError
+            If a site stands outside the plate, and the objective is ``whole``.
+        """
         terms = self.terms(model, guide, *args, **kwargs)
+        if self.whole and terms.shared:
+            raise ValueError(
+                f"objectives.{type(self).__name__} takes a logarithm of mean weights per datum, which is no bound when "
+                f"sites stand outside the data plate ({', '.join(terms.shared)}): use pyro.infer.Trace_ELBO"
+            )
         return -(terms.scale * self.value(terms) + terms.outside)
 
     def loss(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
         """Its value alone."""
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self):
             return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
     def loss_and_grads(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
@@ -125,8 +149,9 @@ class Objective(ELBO, nn.Module):
             self._name = self._name or f"objective_{uuid.uuid4().hex}"
             pyro.module(self._name, self)
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
-        loss.backward()
-        return float(loss)
+        if loss.requires_grad:
+            loss.backward()
+        return float(loss.detach())
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         raise NotImplementedError  # Pyro's way to the traces, which `terms` takes the place of

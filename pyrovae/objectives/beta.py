@@ -6,18 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrovae._rng import preserved
-from pyrovae.objectives._objective import Objective
+from pyrovae.objectives._objective import Objective, with_gradient
 from pyrovae.objectives._terms import draw_terms
 from pyrovae.schedules import Scheduled
 
 __all__ = ["Beta"]
 
 Weight = float | Callable[[int], float]
+ESTIMATORS = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO)
 
 
 class Beta(Objective):
@@ -32,7 +32,8 @@ class Beta(Objective):
     beta
         The weight: a number, or a function of the epoch such as `schedules.linear` or `schedules.cyclical`.
     capacity
-        C, nats per datum, a number or a function of the epoch. Twice the work.
+        C, nats per datum, a number or a function of the epoch. On which side of it the KL is, is told by another run of
+        the program, in closed form where there is one.
     elbo
         The estimator, such as ``pyro.infer.TraceMeanField_ELBO()``, whose KL is in closed form; by default the one
         that `fit` takes for the program.
@@ -64,9 +65,10 @@ class Beta(Objective):
         plate: str | None = None,
     ) -> None:
         super().__init__(plate=plate)
-        if elbo is not None and (not isinstance(elbo, ELBO) or isinstance(elbo, Objective)):
+        if elbo is not None and type(elbo) not in ESTIMATORS:
             raise TypeError(
-                f"objectives.Beta: elbo: expected an estimator of Pyro's, such as pyro.infer.Trace_ELBO(), got {elbo!r}"
+                "objectives.Beta: elbo: expected one of Pyro's estimators of the ELBO, "
+                f"{', '.join(e.__name__ for e in ESTIMATORS)}, got {elbo!r}"
             )
         self.beta = Scheduled("objectives.Beta: beta", beta, least=0.0)
         self.capacity = None if capacity is None else Scheduled("objectives.Beta: capacity", capacity, least=0.0)
@@ -88,20 +90,22 @@ class Beta(Objective):
     ) -> Tensor:
         """Of the batch, under the plate's scale."""
 
-        def weighted(weight: Tensor | float) -> Tensor:
-            with _Latents(weight):
-                loss: Tensor = self.estimator.differentiable_loss(model, guide, *args, **kwargs)
-            return loss
-
         if self.capacity is None:
-            return weighted(self.beta.value)
+            return self._weighted(self.beta.value, model, guide, args, kwargs)
         with torch.no_grad():
             terms = draw_terms(model, guide, args, kwargs, plate=self.plate)
-        with preserved():  # twice on the same noise
-            distortion = weighted(0.0)
-        kl = weighted(1.0) - distortion
-        target = terms.scale * len(terms) * self.capacity.value
-        return distortion + self.beta.value * (kl - target).abs()
+            target = len(terms) * self.capacity.value
+            slope = self.beta.value * torch.sign(terms.kl.mean(0).sum() - target)
+        return self._weighted(slope, model, guide, args, kwargs) - terms.scale * slope * target
+
+    def _weighted(self, weight: Tensor, model: Any, guide: Any, args: Any, kwargs: Any) -> Tensor:
+        """−E log p(x|z) + weight · KL, by the estimator."""
+        with _Latents(weight):
+            if hasattr(self.estimator, "differentiable_loss"):
+                loss: Tensor = self.estimator.differentiable_loss(model, guide, *args, **kwargs)
+                return loss
+            value, surrogate = self.estimator._loss_and_surrogate_loss(model, guide, args, kwargs)  # all it offers
+            return with_gradient(-torch.as_tensor(value), torch.as_tensor(surrogate))
 
     def details(self) -> str:
         """β and C."""

@@ -2,6 +2,7 @@
 
 from pyrovae.priors.bernoulli import Bernoulli
 from pyrovae.priors.beta import Beta
+from pyrovae.priors.categorical_sequence import CategoricalSequence
 from pyrovae.priors.conditional import Conditional
 from pyrovae.priors.dirichlet import Dirichlet
 from pyrovae.priors.flow import Flow
@@ -25,6 +26,7 @@ from pyrovae.priors.vamp_prior import VampPrior
 __all__ = [
     "Bernoulli",
     "Beta",
+    "CategoricalSequence",
     "Conditional",
     "Dirichlet",
     "Flow",

@@ -182,14 +182,20 @@ def check_last_batch(program: Program, batches: Batches, size: int) -> None:
                 value.copy_(before[name])
 
 
-def check_objective(elbo: Any, program: Program, batches: Batches) -> None:
-    """An objective of `objectives` must be defined for the latents, and is told of the training data.
+def check_objective(elbo: Any, program: Program, batches: Batches, size: int) -> None:
+    """An objective of `objectives` must be defined for the latents and batches, and is told of the training data.
 
     Raises
     ------
     ValueError
-        What its ``check`` or its ``adapt`` says.
+        What its ``check`` or its ``adapt`` says; that a batch would be too small for it.
     """
+    last, least = (len(batches) - 1) % size + 1, getattr(elbo, "least", 1)
+    if last < least:
+        raise ValueError(
+            f"objectives.{type(elbo).__name__} compares the data of a batch with each other, and of {len(batches)} "
+            f"data in batches of {size} the last has {last}: choose a batch_size that leaves {least} or more"
+        )
     if callable(check := getattr(elbo, "check", None)):
         with seeded(0, Stream.CHECK), program.scope(), torch.no_grad(), evaluating(program):
             guide, model = trace_pair(program, batches.take(slice(0, 2)))

@@ -135,8 +135,13 @@ def fit(
             if held_out is not None:
                 check_data(program, structure, held_out, "validation data")
             elbo = elbo or default_elbo(structure)
-            check_objective(elbo, program, batches)
+            check_objective(elbo, program, batches, min(batch_size, len(batches)))
             objective = Loss(elbo, program, structure, len(batches))
+            if held_out is not None and len(held_out) < objective.least:
+                raise ValueError(
+                    f"validation: {type(elbo).__name__} compares the data of a batch with each other: expected "
+                    f"{objective.least} data or more, got {len(held_out)}"
+                )
             if objective.recorded and len(batches) % min(batch_size, len(batches)):
                 raise ValueError(
                     f"{type(elbo).__name__} records the shapes of its first batch, and the last of {len(batches)} data "

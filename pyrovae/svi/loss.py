@@ -102,6 +102,11 @@ class Loss:
         return self.label.split(" (")[0]
 
     @property
+    def least(self) -> int:
+        """How many data a batch must have."""
+        return int(getattr(self.elbo, "least", 1))
+
+    @property
     def modules(self) -> list[nn.Module]:
         """Networks and schedules that the objective holds, none of the program's."""
         return modules_of_loss(self.elbo)
@@ -115,9 +120,22 @@ class Loss:
         own = [p for _, p in self.named_parameters()]
         return [p for p in (*self.program.parameters(), *own) if p.requires_grad]
 
+    def groups(self, lr: float) -> list[Any]:
+        """`parameters` for an optimiser; in two groups where the objective's own have another learning rate."""
+        own, rate = [p for _, p in self.named_parameters() if p.requires_grad], getattr(self.elbo, "rate", 1.0)
+        if rate == 1 or not own:
+            return self.parameters()
+        known = {id(p) for p in own}
+        return [
+            {"params": [p for p in self.parameters() if id(p) not in known], "lr": lr},
+            {"params": own, "lr": rate * lr},
+        ]
+
     def gradients(self, batch: Batch) -> Tensor:
         """The loss of a batch, detached; its gradients are added to the parameters' ``.grad``."""
         size = len(batch)
+        if not self.parameters():  # all that it learns is in closed form, and TraceEnum_ELBO would raise
+            return torch.tensor(self.value(batch), dtype=torch.float64)
         with self._weights(size):
             if self.differentiable:
                 loss: Tensor = self.elbo.differentiable_loss(self.model, self.guide, *batch.args)

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 __all__ = ["load_optimizer", "make_optimizer", "make_scheduler", "scheduler_state", "step_scheduler"]
 
 
-def make_optimizer(make: Callable[..., Any], parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    """``make(parameters, lr=lr)``; Adam in its fused form."""
+def make_optimizer(make: Callable[..., Any], parameters: list[Any], lr: float) -> torch.optim.Optimizer:
+    """``make(parameters, lr=lr)``, of tensors or groups of them; Adam in its fused form."""
     came = f"{type(make).__module__}.{type(make).__name__}"
     if not callable(make) or came.startswith("pyro.") or getattr(make, "__module__", "").startswith("pyro."):
         raise TypeError(
             "optimizer: expected a class of torch.optim or functools.partial of one, which is called as "
             f"optimizer(parameters, lr=lr); got an instance of {came}"
         )
-    if make is torch.optim.Adam and all(p.is_floating_point() for p in parameters):
+    tensors = [p for item in parameters for p in (item["params"] if isinstance(item, dict) else [item])]
+    if make is torch.optim.Adam and all(p.is_floating_point() for p in tensors):
         return torch.optim.Adam(parameters, lr=lr, fused=True)
     optimizer: torch.optim.Optimizer = make(parameters, lr=lr)
     return optimizer

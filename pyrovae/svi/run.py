@@ -89,7 +89,7 @@ class Run:
         if chain and pending is None:
             self._restart(chain)
         with self.program.scope(), quiet():
-            parameters = self.objective.parameters()
+            parameters = self.objective.groups(self.lr)
             if not parameters and self.program.updates:
                 parameters = [torch.zeros((), requires_grad=True)]  # for an optimiser with nothing to do
             if not parameters:
@@ -203,7 +203,11 @@ class Run:
         """The bound on validation data, on the same noise each time."""
         if held_out is None:
             return None
-        rows = min(EVALUATION_ROWS, self.objective.structure.full_size or EVALUATION_ROWS)
+        rows, least = min(EVALUATION_ROWS, self.objective.structure.full_size or EVALUATION_ROWS), self.objective.least
+        if least > 1:  # a figure of whole batches is compared at one size of them
+            rows = min(self.batch_size, len(held_out))
+            while 0 < len(held_out) % rows < least:
+                rows += 1
         with evaluating(self.program), seeded(self.seed, Stream.VALIDATION), torch.no_grad():
             total = sum(self.objective.value(batch) * len(batch) for _, batch in held_out.blocks(rows))
         return -total / len(held_out)
@@ -286,6 +290,7 @@ class Run:
             {
                 "settings": self._settings(),
                 "initial": self.initial,
+                "initial_loss": self.initial_loss,
                 "finished": self.finished,
                 "histories": [h.state() for h in self.histories[: len(self.finished)]],
                 "pending": pending,
@@ -305,6 +310,7 @@ class Run:
                 "settings, or another folder"
             )
         self.initial, self.finished = state["initial"], state["finished"]
+        self.initial_loss = state["initial_loss"]
         self.histories = [History.from_state(h) for h in state["histories"]]
         if self.finished:
             self.program.load_weights(self.finished[-1])

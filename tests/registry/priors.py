@@ -131,6 +131,19 @@ def _conditional(part: Any, inputs: Any, value: np.ndarray) -> np.ndarray:
     return stats.norm.logpdf(value, loc, softplus(raw)).sum(-1)
 
 
+def _sequence(part: Any, inputs: Any, value: np.ndarray) -> np.ndarray:
+    """Position by position, the network run anew on what stands before it."""
+    out = []
+    for codes in torch.from_numpy(value).long():
+        total, unit = 0.0, torch.eye(part.categories, dtype=torch.float64)
+        for i, code in enumerate(codes):
+            before = torch.cat([torch.zeros(1, part.categories, dtype=torch.float64), unit[codes[:i]]])
+            logits = part.output(part.recurrent(before)[0])[-1].detach().numpy()
+            total += special.log_softmax(logits)[code]
+        out.append(total)
+    return np.array(out)
+
+
 def _both(name: str, make: Callable[..., nn.Module], reference: Any, **settings: Any) -> tuple[Part, Part]:
     """The prior with fixed and with learned numbers."""
     return (
@@ -237,6 +250,23 @@ PRIORS = (
     Part("VampPrior", Vamp, (LATENTS,), _vamp),
     Part("VampPrior, weights learned", lambda: Vamp(learn_weights=True), (LATENTS,), _vamp),
     Part("Flow", _flow, (LATENTS,), _by_its_jacobian),
+    Part(
+        "CategoricalSequence",
+        lambda: priors.CategoricalSequence(LATENTS, 4, hidden=6),
+        (LATENTS,),
+        _sequence,
+        off=0.5,
+    ),
+    Part(
+        "CategoricalSequence, independent",
+        lambda: priors.CategoricalSequence(LATENTS, 4, hidden=0),
+        (LATENTS,),
+        lambda part, inputs, value: special.log_softmax(_held(part, "logits")[0], -1)[
+            np.arange(LATENTS), value.astype(int)
+        ].sum(-1),
+        off=0.5,
+        learned=True,
+    ),
     Part(
         "Conditional",
         lambda: priors.Conditional(guides.Normal(networks.MLP(COVARIATES, (8,), 2 * LATENTS))),
