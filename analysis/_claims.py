@@ -21,7 +21,7 @@ LATENTS = 8
 
 
 def fitted(kind: str, data: pv.Data, options: argparse.Namespace, seed: int = 0) -> pv.Fit:
-    """A fit of the same networks, kept in ``fits``: Normal guide and ELBO, the same with β = 4, or a point and no KL."""
+    """A fit of the same networks, kept in ``fits``: Normal guide and ELBO, that with β = 4, or a point and no KL."""
     torch.manual_seed(seed)
     program = (autoencoder if kind == AE else vae).build(data, latents=LATENTS)
     loss = pv.objectives.Beta(4) if kind == BETA else None

@@ -36,7 +36,7 @@ from models import vae
 NAME = "kl_and_decoder"
 WEIGHTS = (0.25, 1.0, 4.0)
 GRADIENTS = (0.0, 1.0, 4.0)
-STEPS, HELD = 20, 80
+STEPS, HELD, REFINED = 20, 80, 200
 COLOURS = dict(zip(WEIGHTS, ("#56B4E9", "#0072B2", "#009E73"), strict=True))
 
 
@@ -100,7 +100,7 @@ def evidence(beta: float, seed: int, data: pv.Data, test: pv.Data, options: argp
     kept = options.out / "fits" / f"{beta:g}-{seed}-{options.epochs}-{len(data)}"
     settings = {"epochs": options.epochs, "seed": seed, "resume": kept, "progress": False}
     fit = pv.fit(vae.build(data, latents=LATENTS), data, loss=pv.objectives.Beta(beta), **settings)
-    refined = pv.refine(fit, test.take(range(min(HELD, len(test)))), draws=200, everything=True)
+    refined = pv.refine(fit, test.take(range(min(HELD, len(test)))), draws=200, steps=REFINED, everything=True)
     values: np.ndarray = pv.diagnostics.log_evidence(refined, k=[1])["log_evidence"].values[0]
     return values
 

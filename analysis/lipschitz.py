@@ -4,9 +4,9 @@ The claim, the project's source notes (those on theory, on the encoder and decod
 the decoder is trained on draws and not on points makes it map neighbouring latents to similar data.
 
 Every smooth decoder does so for moves that are small enough; how small says its Lipschitz constant, the largest
-singular value of the Jacobian of E[x|z]. It is taken at a draw of q(z|x) for each held-out digit (of the autoencoder, its
-point), for a VAE, one with β = 4 and an autoencoder of the same networks, from several seeds. Its unit is that of the
-latents, which is arbitrary, and an autoencoder's codes lie farther apart; so it is multiplied by the spread of the
+singular value of the Jacobian of E[x|z]. It is taken at a draw of q(z|x) for each held-out digit (its point, of the
+autoencoder), for a VAE, one with β = 4 and an autoencoder of the same networks, from several seeds. Its unit is that of
+the latents, which is arbitrary, and an autoencoder's codes lie farther apart; so it is multiplied by the spread of the
 codes over that of the digits (root mean square distances from their means): of white codes and a linear decoder that
 uses all latents alike this is 1, of one that uses a single one √(latents). The largest of all draws is a lower bound on
 the constant of the whole decoder. Finite moves of a tenth of the spread in random directions stand beside.

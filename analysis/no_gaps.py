@@ -46,6 +46,7 @@ CODES, BETWEEN, PRIOR, NORMAL = "codes", "between codes", "N(0, I)", "Normal of 
 DATA = "held-out digits"
 REFEREES = ("kernels", "mixture")
 POINTS, OWN, UNLIKELY, MARGIN = 594, 100, 0.05, 0.05
+REFINED = 200
 
 Referee = Callable[[np.ndarray], np.ndarray]
 
@@ -124,7 +125,9 @@ def holes(tree: xr.DataTree) -> float:
 def own_evidence(fit: pv.Fit, sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """log p̂(x) of each by the model itself."""
     n = [len(x) for x in sets.values()]
-    refined = pv.refine(fit, torch.as_tensor(np.concatenate(list(sets.values()))), draws=100, everything=True)
+    refined = pv.refine(
+        fit, torch.as_tensor(np.concatenate(list(sets.values()))), draws=100, steps=REFINED, everything=True
+    )
     values = pv.diagnostics.log_evidence(refined, k=[1])["log_evidence"].values[0]
     return dict(zip(sets, np.split(values, np.cumsum(n)[:-1]), strict=True))
 

@@ -28,7 +28,7 @@ from analysis import (
 )
 from models import vae
 
-TINY = ["--epochs", "2", "--data", "40"]
+TINY = ["--epochs", "2", "--data", "30"]
 RUNS: list[tuple[ModuleType, list[str]]] = [
     (gradients_by_hand, []),
     (three_latent_spaces, TINY),
@@ -40,7 +40,15 @@ RUNS: list[tuple[ModuleType, list[str]]] = [
 
 
 @pytest.mark.parametrize(("module", "few"), RUNS, ids=[m.NAME for m, _ in RUNS])
-def test_it_runs(module: ModuleType, few: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_runs(
+    module: ModuleType,
+    few: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for constant in ("REFINED", "POINTS", "OWN", "HELD"):
+        monkeypatch.setattr(module, constant, 4 if constant != "POINTS" else 60, raising=False)
     table = module.main(["--out", str(tmp_path), *few])
     assert (tmp_path / f"{module.NAME}.png").stat().st_size > 10_000
     assert len(pd.read_csv(tmp_path / f"{module.NAME}.csv")) == len(table)

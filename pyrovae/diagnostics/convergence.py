@@ -39,7 +39,7 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     NotAvailable
-        If there is no history of at least 16 epochs.
+        If there is no history of at least 16 epochs, or a critic that learned too decided what was raised.
 
     References
     ----------
@@ -47,6 +47,11 @@ def convergence(tree: xr.DataTree) -> xr.Dataset:
     """
     variable(tree, "optimization", "elbo")
     history = tree["optimization"].dataset
+    if history.attrs.get("game"):
+        raise NotAvailable(
+            "a critic learned against the program, so that the objective need not rise: look at the figures of the "
+            "epochs, such as distortion and critic, in fit.history"
+        )
     held_out = "elbo_validation" in history
     elbo = variable(tree, "optimization", "elbo_validation" if held_out else "elbo").transpose("chain", "epoch")
     rates = history["learning_rate"].transpose("chain", "epoch").values if "learning_rate" in history else None

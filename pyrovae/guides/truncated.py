@@ -78,7 +78,7 @@ class Truncated(RowGuide):
         states: int = 32,
         children: int = 32,
         generations: int = 1,
-        steps: int = 50,
+        steps: int = 30,
         active: float = 2.0,
     ) -> None:
         super().__init__(rows)

@@ -26,7 +26,8 @@ class Objective(ELBO, nn.Module):
     One of ours defines `value`: what is to be high, summed over the batch, in nats without the scale of the data
     plate, which is applied afterwards. So nothing nonlinear is done to a scaled density. ``label`` names the figure
     for people; ``whole`` says that it is not a sum over sites, so that none may stand outside the data plate;
-    ``pathwise`` that it needs draws with gradients; ``least`` how many data a batch must have; ``rate`` is the learning
+    ``pathwise`` that it needs draws with gradients; ``least`` how many data a batch must have; ``game`` that a
+    critic learns too, so that it need not rise; ``rate`` is the learning
     rate of its own networks, as a multiple of that of the run.
 
     Networks, parameters and schedules in it are trained, moved and checkpointed by `fit` beside the program's; they are
@@ -48,6 +49,7 @@ class Objective(ELBO, nn.Module):
     whole: ClassVar[bool] = False
     pathwise: ClassVar[bool] = False
     least: int = 1
+    game: bool = False
     rate: float = 1.0
 
     def __init__(self, *, particles: int = 1, vectorize: bool = False, plate: str | None = None) -> None:

@@ -65,6 +65,7 @@ class Adversarial(Objective):
     """
 
     pathwise = True
+    game = True
 
     def __init__(
         self,

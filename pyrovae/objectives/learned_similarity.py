@@ -77,6 +77,7 @@ class LearnedSimilarity(Objective):
     """
 
     pathwise = True
+    game = True
 
     def __init__(
         self,

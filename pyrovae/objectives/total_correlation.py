@@ -107,6 +107,7 @@ class TotalCorrelation(Objective):
                 "there is none: leave them, or the critic, out"
             )
         self.critic = None if critic is None else network(CRITIC, critic)
+        self.game = critic is not None
         self.stratified = stratified
         self.size = None if size is None else at_least(f"{WHERE}: size (the number of training data)", size, 2)
         self.total = self.size

@@ -240,6 +240,8 @@ class Run:
     def _result(self) -> Fit:
         kept_best = self.patience is not None
         history = to_dataset(self.histories, kept_best=kept_best, label=self.objective.label)
+        if getattr(self.objective.elbo, "game", False):
+            history.attrs["game"] = 1
         chains = [*self.finished] or [_copy(self.program.weights())]
         best = max(range(len(chains)), key=lambda c: self.histories[c].quality(kept_best))
         self.program.load_weights(chains[best])
