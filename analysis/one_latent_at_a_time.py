@@ -22,8 +22,9 @@ layers of 128, each from several seeds. Of each fit,
 - MIG, SAP and DCI's disentanglement, `pyrovae.diagnostics.disentanglement`. Without supervision nothing asks for
   these axes (Locatello et al. 2019, arXiv 1811.12359), and scores vary by seed: each seed is a dot.
 
-The verdict, by model: "holds" where at least .9 of the latents in use of all seeds change one property, "in part" where
-purity exceeds that of turned axes by two standard errors over seeds, else "does not hold".
+Training is short (200 epochs, batches of 128), and a verdict is one of these settings. By model it is "holds" where at
+least .9 of the latents in use of all seeds change one property, "in part" where purity exceeds that of turned axes by
+two standard errors over seeds, else "does not hold".
 
     python -m analysis.one_latent_at_a_time --out runs/one_latent --seeds 3
 
