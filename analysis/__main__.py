@@ -30,6 +30,9 @@ QUICK: dict[str, list[str]] = {
     "imputation": ["--epochs", "60"],
     "posterior_workflow": ["--epochs", "100", "--draws", "500", "--data", "150"],
     "ppca_ground_truth": ["--epochs", "2000"],
+    "semi_supervised": ["--digits", "--labels", "50", "300", "--epochs", "40", "--latents", "16", "--hidden", "128"],
+    "importance_weighting": ["--data", "digits", "--epochs", "100", "100", "50", "--draws", "500"],
+    "bars": ["--seeds", "3"],
 }
 """Settings by which all of them end within a quarter of an hour."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {"MPLBACKEND": "Agg"}

@@ -17,7 +17,7 @@ import pyrovae as pv
 
 def build(data: pv.Data, *, latents: int = 8, hidden: tuple[int, ...] = (128, 128), likelihood: str = "auto") -> pv.VAE:
     """The program for data of one event dimension; ``likelihood`` as in `pyrovae.likelihoods.suited`."""
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     return pv.VAE(
         prior=pv.priors.Normal(latents),
         likelihood=pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood),

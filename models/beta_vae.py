@@ -42,7 +42,7 @@ def build(
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     missing = bool(data.x.isnan().any())
     weight: Any = beta
     if schedule == "annealed":

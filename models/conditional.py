@@ -23,8 +23,8 @@ def prepare(data: pv.Data) -> pv.Data:
     """The data with their labels as the context, unless they have a context."""
     if data.context is None and data.labels is None:
         raise ValueError(
-            "models/conditional.py: expected labels or a context to describe the data given: pv.data.as_data(x, "
-            "labels=…) or as_data(x, context=…)"
+            "models/conditional.py: expected labels or a context to describe the data given: pv.Data(x, "
+            "labels=…) or pv.Data(x, context=…)"
         )
     return data if data.context is not None else pv.data.labels_as_context(data)
 
@@ -46,7 +46,7 @@ def build(
         raise ValueError("models/conditional.py: expected data with a context: build(prepare(data))")
     if prior not in PRIORS:
         raise ValueError(f"prior: expected one of {', '.join(PRIORS)}, got {prior!r}")
-    (features,), given = data.event_shape, data.context.shape[1]
+    features, given = pv.data.features(data), data.context.shape[1]
     normal = pv.priors.Normal(latents)
     conditional = pv.priors.Conditional(pv.guides.Normal(pv.networks.MLP(given, hidden, 2 * latents)))
     return pv.VAE(

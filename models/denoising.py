@@ -63,7 +63,7 @@ def build(
         raise ValueError(f"corruption: expected one of {', '.join(KINDS)}, got {corruption!r}")
     if not 0 <= level < (1 if corruption == "masking" else float("inf")):
         raise ValueError(f"level: expected a number of at least 0, below 1 for masking, got {level!r}")
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     return pv.VAE(
         prior=pv.priors.Normal(latents),
         likelihood=pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood),

@@ -36,7 +36,7 @@ def build(
     """
     if guide not in GUIDES:
         raise ValueError(f"guide: expected one of {', '.join(GUIDES)}, got {guide!r}")
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     told = {} if steps is None else {"steps": steps}
     family = pv.guides.Normal
     return pv.VAE(

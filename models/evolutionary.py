@@ -31,7 +31,7 @@ def build(
 
     ``active`` bits of a datum are expected to be 1 at first; ``likelihood`` as in `pyrovae.likelihoods.suited`.
     """
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     return pv.VAE(
         prior=pv.priors.Bernoulli(latents, probs=min(active / latents, 0.5), learned=True),
         likelihood=pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood),

@@ -30,7 +30,7 @@ def build(
     ``critic`` are the critic's hidden layers, in the paper ``(1000,) * 6``; ``rate`` is its learning rate as a multiple
     of that of the run.
     """
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     ratio = pv.networks.MLP(latents, critic, 2)
     return pv.VAE(
         prior=pv.priors.Normal(latents),

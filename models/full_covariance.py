@@ -17,7 +17,7 @@ import pyrovae as pv
 
 def build(data: pv.Data, *, latents: int = 8, hidden: tuple[int, ...] = (128, 128), likelihood: str = "auto") -> pv.VAE:
     """The program for data of one event dimension; ``likelihood`` as in `pyrovae.likelihoods.suited`."""
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     family = pv.guides.MultivariateNormal
     return pv.VAE(
         prior=pv.priors.Normal(latents),

@@ -106,7 +106,7 @@ def build(
     """
     if inference not in INFERENCES:
         raise ValueError(f"inference: expected one of {', '.join(INFERENCES)}, got {inference!r}")
-    (features,), (low, top), mlp = data.event_shape, latents, pv.networks.MLP
+    features, (low, top), mlp = pv.data.features(data), latents, pv.networks.MLP
     ladder = inference == "ladder"
     width = hidden[-1] if hidden else features
     trunk = nn.Sequential(mlp(features, hidden[::-1][:-1], width), nn.SiLU()) if hidden else nn.Identity()

@@ -44,7 +44,7 @@ def build(
     for name, value, known in (("objective", objective, OBJECTIVES), ("activation", activation, [*ACTIVATIONS])):
         if value not in known:
             raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     act, missing = ACTIVATIONS[activation], bool(data.x.isnan().any())
     bound: pv.objectives.Objective
     if objective == "renyi":

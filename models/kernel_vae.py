@@ -55,7 +55,7 @@ def build(
     weight: float = 100.0,
 ) -> pv.VAE:
     """The program for data of one event dimension; ``weight`` of the MMD² in nats per datum."""
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     return pv.VAE(
         prior=pv.priors.Normal(latents),
         likelihood=pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood),

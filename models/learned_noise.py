@@ -63,7 +63,7 @@ def build(
         raise ValueError(f"noise: expected one of {', '.join(NOISES)}, got {noise!r}")
     if not floor > 0:
         raise ValueError(f"floor: expected a positive number, got {floor!r}: without one the likelihood has no maximum")
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     cells = data.x.double()
     unit = float(cells.std())
     scales = {

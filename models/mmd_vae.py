@@ -33,7 +33,7 @@ def build(
 
     ``likelihood`` as in `pyrovae.likelihoods.suited`.
     """
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     if alpha > 1 or alpha + lambda_ < 1:
         raise ValueError(f"expected alpha ≤ 1 and alpha + lambda_ ≥ 1, got alpha={alpha:g}, lambda_={lambda_:g}")
     return pv.VAE(

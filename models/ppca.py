@@ -25,12 +25,10 @@ def build(data: pv.Data, *, latents: int = 2, guide: str = "normal") -> pv.VAE:
 
     ``guide``: "normal" (independent latents, which holds the posterior at R = I) or "multivariate_normal" (at any R).
     """
-    if len(data.event_shape) != 1:
-        raise ValueError(f"models/ppca.py: expected vectors, got data of shape {tuple(data.event_shape)}: flatten them")
     families = {"normal": pv.guides.Normal, "multivariate_normal": pv.guides.MultivariateNormal}
     if guide not in families:
         raise ValueError(f"guide: expected one of {', '.join(families)}, got {guide!r}")
-    features = data.event_shape[0]
+    features = pv.data.features(data)
     outputs = 2 * latents if guide == "normal" else pv.guides.MultivariateNormal.outputs(latents)
     spread = float(data.x.double().std())
     noise = spread if spread > 0 else 1.0  # where the scale starts, so that the unit of the data does not matter to it

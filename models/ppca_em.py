@@ -73,7 +73,7 @@ class LinearGaussian(nn.Module):
 
 def build(data: pv.Data, *, latents: int = 2) -> pv.VAE:
     """The program for vectors, without a parameter that a gradient would change."""
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     if not 1 <= latents < features:
         raise ValueError(f"models/ppca_em.py: expected 1 to {features - 1} latents, got {latents}")
     part = LinearGaussian(features, latents)

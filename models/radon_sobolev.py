@@ -34,7 +34,7 @@ def build(
 
     ``closed``: take the means over the prior in closed form. ``likelihood`` as in `pyrovae.likelihoods.suited`.
     """
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     return pv.VAE(
         prior=pv.priors.Normal(latents),
         likelihood=pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood),

@@ -54,7 +54,7 @@ def build(
         )
     if not bool(((data.context == 0) | (data.context == 1)).all() and (data.context.sum(-1) <= 1).all()):
         raise ValueError("models/semi_supervised.py: expected a context with one 1 in a row, the label's, or none")
-    (features,), classes = data.event_shape, data.context.shape[1]
+    features, classes = pv.data.features(data), data.context.shape[1]
     known = int(data.context.sum())
     alpha = 0.1 * len(data) / max(known, 1) if alpha is None else alpha
     decoder = pv.networks.MLP(latents, (hidden,), features, activation=nn.Softplus, context=classes)

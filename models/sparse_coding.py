@@ -142,7 +142,7 @@ class SpikeAndSlab(nn.Module):
 
 def build(data: pv.Data, *, latents: int = 16, states: int = 32, children: int = 32, active: float = 2.0) -> pv.VAE:
     """The program for vectors; ``active`` spikes of a datum are expected at first."""
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     code = SpikeAndSlab(features, latents, active)
     guide = pv.guides.Truncated(len(data), latents, states=states, children=children, active=active)
     return pv.VAE(prior=code.prior, likelihood=code, guide=guide)

@@ -32,7 +32,7 @@ def build(
 
     ``likelihood`` as in `pyrovae.likelihoods.suited`.
     """
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     return pv.VAE(
         prior=pv.priors.Normal(latents),
         likelihood=pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood),

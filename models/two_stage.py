@@ -132,7 +132,7 @@ def build(
     ``upper`` layers of the second stage; ``switch``: how many epochs the first stage is trained alone, after which only
     the second is; 0 trains both throughout.
     """
-    (features,), mlp, normal = data.event_shape, pv.networks.MLP, pv.guides.Normal
+    features, mlp, normal = pv.data.features(data), pv.networks.MLP, pv.guides.Normal
     encoder = normal(mlp(features, hidden[::-1], normal.outputs(latents)))
     encoder.adapt(data.x)
     parts = TwoStage(

@@ -33,13 +33,9 @@ def build(
     Bernoulli for zeros and ones or data binarised anew per batch, Binomial for other whole numbers, else Normal.
     ``guide``: "normal" (independent latents) or "multivariate_normal".
     """
-    if len(data.event_shape) != 1:
-        raise ValueError(
-            f"models/vae.py: expected data of one event dimension, got {tuple(data.event_shape)}: flatten them first"
-        )
     if guide not in GUIDES:
         raise ValueError(f"guide: expected one of {', '.join(GUIDES)}, got {guide!r}")
-    features = data.event_shape[0]
+    features = pv.data.features(data)
     missing = bool(data.x.isnan().any())
     p = pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood)
     q = pv.guides.Normal if guide == "normal" else pv.guides.MultivariateNormal

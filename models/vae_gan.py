@@ -33,7 +33,7 @@ def build(
     ``critic`` are the critic's layers, the last of which is compared; ``rate`` is its learning rate as a multiple of
     that of the run.
     """
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     own = pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood)
     for name, parameter in own.named_parameters():
         parameter.requires_grad_(name.startswith("network."))

@@ -29,7 +29,7 @@ def build(
 
     ``weights`` learns those of the mixture; ``likelihood`` as in `pyrovae.likelihoods.suited`.
     """
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     return pv.VAE(
         prior=pv.priors.VampPrior(components, features, learn_weights=weights),
         likelihood=pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood),

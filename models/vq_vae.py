@@ -143,7 +143,7 @@ def build(
     """
     if prior not in PRIORS or size < 2:
         raise ValueError(f"prior, size: expected one of {', '.join(PRIORS)} and 2 or more, got {prior!r} and {size}")
-    (features,), mlp = data.event_shape, pv.networks.MLP
+    features, mlp = pv.data.features(data), pv.networks.MLP
     guide = Nearest(mlp(features, hidden[::-1], positions * size), codes, size)
     decoder = pv.likelihoods.suited(data, Decoder(mlp(positions * size, hidden, features), guide), likelihood)
     learned = pv.priors.CategoricalSequence(positions, codes, hidden=64 if prior == "autoregressive" else 0)

@@ -37,7 +37,7 @@ def build(
     """
     if guide not in GUIDES:
         raise ValueError(f"guide: expected one of {', '.join(GUIDES)}, got {guide!r}")
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     family = pv.guides.Delta if guide == "delta" else pv.guides.Normal
     return pv.VAE(
         prior=pv.priors.Normal(latents),

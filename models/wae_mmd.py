@@ -35,7 +35,7 @@ def build(
     ``encoder``: "deterministic", or "normal" for q(z|x) = N(μ(x), diag σ²(x)). ``likelihood`` as in
     `pyrovae.likelihoods.suited`.
     """
-    (features,) = data.event_shape
+    features = pv.data.features(data)
     if encoder not in ENCODERS:
         raise ValueError(f"encoder: expected one of {', '.join(ENCODERS)}, got {encoder!r}")
     guide = pv.guides.Delta if encoder == "deterministic" else pv.guides.Normal

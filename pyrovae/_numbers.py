@@ -6,7 +6,7 @@ import math
 import numbers
 from typing import Any
 
-__all__ = ["at_least", "positive"]
+__all__ = ["at_least", "check_flag", "positive"]
 
 
 def at_least(name: str, value: Any, least: int) -> int:
@@ -20,6 +20,19 @@ def at_least(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """True or False.
+
+    Raises
+    ------
+    TypeError
+        For anything else: a text such as "no" would count as True.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return value
 
 
 def positive(name: str, value: Any) -> float:

@@ -296,10 +296,18 @@ def as_elbo(loss: Any) -> ELBO:
         If it is neither.
     """
     if isinstance(loss, type) and issubclass(loss, ELBO):
-        loss = loss()
+        try:
+            loss = loss()
+        except TypeError as error:
+            raise TypeError(
+                f"loss: the class {loss.__name__} cannot be made into an object by itself: {error}"
+            ) from error
     if not isinstance(loss, ELBO):
         came = getattr(loss, "__name__", type(loss).__name__)
-        raise TypeError(f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO(), got {came}")
+        raise TypeError(
+            f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO() or objectives.Beta(4), got {came}; a "
+            "distance is given to objectives.Discrepancy(…)"
+        )
     return loss
 
 

@@ -167,6 +167,7 @@ class Scheduled(nn.Module):
                 raise TypeError(f"{name}: expected a number or a schedule, such as schedules.linear, got {schedule!r}")
             schedule = constant(self._checked(schedule))
         self.schedule = schedule
+        self._planned = ""  # the values of a run, in words
         try:
             first = schedule(0)
         except TypeError as error:
@@ -182,11 +183,13 @@ class Scheduled(nn.Module):
 
     def check_epochs(self, epochs: int) -> None:
         """Refuse a schedule with a value that will not do in one of so many epochs, before the first."""
+        values = []
         for epoch in range(epochs):
             try:
-                self._checked(self.schedule(epoch))
+                values.append(self._checked(self.schedule(epoch)))
             except ValueError as error:
                 raise ValueError(f"{error} in epoch {epoch}, counted from 0") from None
+        self._planned = f"({values[0]:g} to {values[-1]:g}, {math.fsum(values) / epochs:g} on average)"
 
     def unfinished(self, epochs: int) -> str | None:
         """What to say of a run of so many epochs if it ends before the schedule does."""
@@ -209,4 +212,7 @@ class Scheduled(nn.Module):
         return value
 
     def __repr__(self) -> str:
-        return f"{self.schedule!r}" if getattr(self.schedule, "epochs", 2) > 1 else f"{self.schedule(0):g}"
+        if getattr(self.schedule, "epochs", 2) == 1:
+            return f"{self.schedule(0):g}"
+        name = getattr(self.schedule, "__name__", None)  # a function's own text has its address
+        return f"{self.schedule!r}" if name is None else f"{name}{self._planned}"

@@ -13,6 +13,7 @@ from pyrovae.data._columns import Column, check_columns
 from pyrovae.data._complete import complete
 from pyrovae.data._container import Data
 from pyrovae.data._convert import as_data
+from pyrovae.data._features import features
 from pyrovae.data._files import read
 from pyrovae.data._label_context import labels_as_context
 from pyrovae.data._named import load, names
@@ -26,6 +27,7 @@ __all__ = [
     "check_columns",
     "complete",
     "decode",
+    "features",
     "labels_as_context",
     "load",
     "names",

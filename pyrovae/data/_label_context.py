@@ -46,8 +46,10 @@ def labels_as_context(data: Data, labelled: int | None = None, seed: int = 0) ->
 
     Raises
     ------
+    TypeError
+        If it is no `Data`.
     ValueError
-        If there are no labels, fewer than two classes, or too few of a class.
+        If there are no labels, fewer than two classes, or too few of a class; if a number is no whole one from 0.
 
     Examples
     --------
@@ -58,15 +60,17 @@ def labels_as_context(data: Data, labelled: int | None = None, seed: int = 0) ->
     >>> float(test.context.sum())
     0.0
     """
+    if not isinstance(data, Data):
+        raise TypeError(f"labels_as_context: expected a pyrovae.Data with labels, got {type(data).__name__}")
     if data.labels is None:
         raise ValueError(
-            f"{data.name} has no labels to make a context of: give them, pv.data.as_data(x, labels=…), or a context of "
-            "your own, as_data(x, context=…)"
+            f"{data.name} has no labels to make a context of: give them, pv.Data(x, labels=…), or a context of your "
+            "own, pv.Data(x, context=…)"
         )
     context = one_hot(data.labels)
     if labelled is None:
         return dataclasses.replace(data, context=context)
-    labelled, classes = at_least("labelled", labelled, 0), context.shape[1]
+    labelled, seed, classes = at_least("labelled", labelled, 0), at_least("seed", seed, 0), context.shape[1]
     if 0 < labelled < classes:
         raise ValueError(f"labelled={labelled}: expected 0, or one for each of the {classes} classes at least")
     known = torch.zeros(len(data), dtype=torch.bool)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pyrovae._part import Part
+from pyrovae.data import Data
 from pyrovae.likelihoods.bernoulli import Bernoulli
 from pyrovae.likelihoods.binomial import Binomial
 from pyrovae.likelihoods.normal import Normal
@@ -33,8 +34,10 @@ def suited(data: Any, network: Callable[..., Tensor], kind: str = "auto") -> Par
 
     Raises
     ------
+    TypeError
+        If ``data`` are no `Data`.
     ValueError
-        If the kind is unknown.
+        If the kind is unknown, no cell is observed, or a Binomial is asked for other values than whole numbers from 0.
 
     Examples
     --------
@@ -45,13 +48,24 @@ def suited(data: Any, network: Callable[..., Tensor], kind: str = "auto") -> Par
     """
     if kind not in KINDS:
         raise ValueError(f"likelihood: expected one of {', '.join(KINDS)}, got {kind!r}")
-    kind = _kind(data) if kind == "auto" else kind
+    if not isinstance(data, Data):
+        raise TypeError(
+            f"suited: expected a pyrovae.Data, got {type(data).__name__}: make one, pyrovae.data.as_data(x)"
+        )
     seen = data.x[~data.x.isnan()]
+    if not seen.numel():
+        raise ValueError(f"every value of {data.name} is missing (NaN): check the data")
+    kind = _kind(data) if kind == "auto" else kind
     if kind == "bernoulli":
         return Bernoulli(network)
     if kind == "binomial":
+        if not bool(((seen >= 0) & (seen == seen.round())).all() and seen.max() > 0):
+            raise ValueError(
+                f"likelihood='binomial': expected whole numbers from 0, got values from {float(seen.min()):g} to "
+                f"{float(seen.max()):g}: choose 'normal', or check the data"
+            )
         return Binomial(int(seen.max()), network)
-    spread = float(seen.double().std())
+    spread = float(seen.double().std()) if seen.numel() > 1 else 0.0
     return Normal(network, spread if spread > 0 else 1.0, learn_scale=True)
 
 

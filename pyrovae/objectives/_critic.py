@@ -78,7 +78,9 @@ def try_codes(
     with torch.no_grad(), evaluating(critic):
         try:
             logits(where, critic, codes, outputs)
-        except (RuntimeError, TypeError, IndexError) as error:
+        except (RuntimeError, TypeError, IndexError, ValueError) as error:
+            if str(error).startswith(where):
+                raise
             raise ValueError(
                 f"{where}: given codes of shape {tuple(codes.shape)} and type {codes.dtype}, it raised "
                 f"{type(error).__name__}: {error}. It must take the {codes.shape[1]} latents, in the program's type"

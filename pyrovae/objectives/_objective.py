@@ -13,7 +13,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyrovae._modes import evaluating
-from pyrovae._numbers import at_least
+from pyrovae._numbers import at_least, check_flag
 from pyrovae.objectives._terms import Terms, draw_terms
 from pyrovae.schedules import Scheduled
 
@@ -54,10 +54,14 @@ class Objective(ELBO, nn.Module):
 
     def __init__(self, *, particles: int = 1, vectorize: bool = False, plate: str | None = None) -> None:
         nn.Module.__init__(self)
-        name = type(self).__name__
+        name, own = type(self).__name__, type(self)
+        if own.value is Objective.value and own.differentiable_loss is Objective.differentiable_loss:
+            raise TypeError(
+                f"objectives.{name} says of nothing that it is to be high: define value(terms) in a subclass"
+            )
         self.particles = at_least(f"objectives.{name}: particles", particles, 1)
         ELBO.__init__(self, num_particles=self.particles)
-        self.vectorize_particles, self.plate = vectorize, plate
+        self.vectorize_particles, self.plate = check_flag(f"objectives.{name}: vectorize", vectorize), plate
         self._sums: dict[str, Tensor] = {}
         self._seen = 0
         self._name = ""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrovae.objectives._objective import Objective, with_gradient
+from pyrovae.objectives._objective import Objective, _family, with_gradient
 from pyrovae.objectives._terms import draw_terms
 from pyrovae.schedules import Scheduled
 
@@ -45,7 +46,7 @@ class Beta(Objective):
     TypeError
         If the estimator is none of Pyro's.
     ValueError
-        If a weight is negative or not finite.
+        If a weight is negative or not finite; if a capacity is asked of a guide that is a point.
 
     Examples
     --------
@@ -73,6 +74,7 @@ class Beta(Objective):
         self.beta = Scheduled("objectives.Beta: beta", beta, least=0.0)
         self.capacity = None if capacity is None else Scheduled("objectives.Beta: capacity", capacity, least=0.0)
         self.elbo, self.default = elbo, Trace_ELBO()
+        self._points = False
 
     @property
     def estimator(self) -> ELBO:
@@ -81,9 +83,24 @@ class Beta(Objective):
 
     @property
     def label(self) -> str:
-        """What it is called, with the value that β has now."""
+        """What it is called, with the values that β and C have now."""
         beta = float(self.beta.value)
-        return f"β-ELBO (β = {beta:.3g})" if beta or self.capacity is not None else "log p(x|z)"
+        if self.capacity is not None:
+            return f"β-ELBO (β = {beta:.3g}, C = {float(self.capacity.value):.3g})"
+        if not beta:
+            return "log p(x|z)"
+        return f"{'log p(x|z) + β log p(z)' if self._points else 'β-ELBO'} (β = {beta:.3g})"
+
+    def check(self, priors: Mapping[str, dist.Distribution], guides: Mapping[str, dist.Distribution]) -> None:
+        """Refuse a capacity of points; else their density counts as 1, and the figure is called so."""
+        super().check(priors, guides)
+        points = [name for name, q in guides.items() if _family(q) == "Delta"]
+        self._points = bool(points)
+        if points and self.capacity is not None:
+            raise ValueError(
+                f"objectives.Beta: capacity: the guide of {', '.join(map(repr, points))} is a point, whose KL is "
+                "infinite: leave capacity out, or use a guide with a density such as guides.Normal"
+            )
 
     def differentiable_loss(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
@@ -108,8 +125,9 @@ class Beta(Objective):
             return with_gradient(-torch.as_tensor(value), torch.as_tensor(surrogate))
 
     def details(self) -> str:
-        """β and C."""
-        return f"beta={self.beta!r}" + ("" if self.capacity is None else f", capacity={self.capacity!r}")
+        """β, C and the estimator."""
+        told = "" if self.capacity is None else f", capacity={self.capacity!r}"
+        return f"beta={self.beta!r}{told}" + ("" if self.elbo is None else f", elbo={type(self.elbo).__name__}")
 
 
 class _Latents(Messenger):

@@ -168,8 +168,12 @@ class Discrepancy(Objective):
                     f"objectives.Discrepancy: {self._distance_name} could not be computed of codes {tuple(z.shape)} "
                     f"and as many draws of the prior: {type(error).__name__}: {error}"
                 ) from error
+        if isinstance(squared, Tensor) and not bool(squared.isfinite().all()):
+            raise ValueError(f"objectives.Discrepancy: {self._distance_name} of codes {tuple(z.shape)} is not finite")
         if not isinstance(squared, Tensor) or squared.dim() or not squared.requires_grad:
-            came = "one without a gradient" if isinstance(squared, Tensor) and not squared.dim() else repr(squared)
+            came = type(squared).__name__
+            if isinstance(squared, Tensor):
+                came = f"one of shape {tuple(squared.shape)}" if squared.dim() else "one without a gradient"
             raise ValueError(
                 f"objectives.Discrepancy: expected {self._distance_name} to return a tensor of shape () with a "
                 f"gradient to the codes, got {came}: training would not heed it"
@@ -191,7 +195,8 @@ class Discrepancy(Objective):
     def details(self) -> str:
         """The distance and the weights."""
         shown = repr(self.distance) if isinstance(self.distance, nn.Module) else self._distance_name
-        return f"{shown}, weight={self.weight!r}, kl={self.kl_weight!r}"
+        more = f", particles={self.particles}" * (self.particles != 1)
+        return f"{shown}, weight={self.weight!r}, kl={self.kl_weight!r}{more}"
 
 
 def _is_standard_normal(fn: Any) -> bool:

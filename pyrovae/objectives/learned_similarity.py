@@ -118,7 +118,9 @@ class LearnedSimilarity(Objective):
         with torch.no_grad(), evaluating(self):
             try:
                 self._logits(self._features(x[:2]))
-            except (RuntimeError, TypeError, IndexError) as error:
+            except (RuntimeError, TypeError, IndexError, ValueError) as error:
+                if str(error).startswith(WHERE):
+                    raise
                 raise ValueError(
                     f"{WHERE}: features and critic, given data of shape {tuple(x[:2].shape)} and type {x.dtype}, "
                     f"raised {type(error).__name__}: {error}. They must fit the data and each other, in the program's "

@@ -14,6 +14,9 @@ from pyrovae.objectives.importance_weighted import power_bound
 
 __all__ = ["Renyi"]
 
+NEAREST = 1e-3
+"""How near to 1 α may be: rounding errors are divided by 1 − α."""
+
 
 class Renyi(Objective):
     """1/(1 − α) E log (1/K) Σ_k w_k^(1 − α), w = p(x, z) / q(z|x), by K draws of each datum (Li & Turner 2016,
@@ -27,7 +30,7 @@ class Renyi(Objective):
     Parameters
     ----------
     alpha
-        α, any finite number but 1.
+        α, any finite number but 1, from which it differs by 0.001 at least.
     k
         Draws of each datum.
     vectorize, plate
@@ -36,8 +39,8 @@ class Renyi(Objective):
     Raises
     ------
     ValueError
-        If α is 1 or not finite, or k no whole number of at least 1; before training, if a site stands outside the data
-        plate.
+        If α is 1, nearly so, or not finite, or k no whole number of at least 1; before training, if a site stands
+        outside the data plate.
 
     Examples
     --------
@@ -51,8 +54,11 @@ class Renyi(Objective):
     def __init__(self, alpha: float, k: int, *, vectorize: bool = False, plate: str | None = None) -> None:
         if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not math.isfinite(alpha):
             raise ValueError(f"objectives.Renyi: alpha: expected a finite number other than 1, got {alpha!r}")
-        if alpha == 1:
-            raise ValueError("objectives.Renyi: alpha: at 1 it is the ELBO: use pyro.infer.Trace_ELBO()")
+        if abs(alpha - 1) < NEAREST:
+            raise ValueError(
+                f"objectives.Renyi: alpha: got {alpha!r}, within {NEAREST:g} of 1, where rounding decides, and at 1 it "
+                "is the ELBO: use pyro.infer.Trace_ELBO()"
+            )
         super().__init__(particles=at_least("objectives.Renyi: k", k, 1), vectorize=vectorize, plate=plate)
         self.alpha = float(alpha)
 

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae._numbers import at_least, positive
+from pyrovae._numbers import at_least, check_flag, positive
 from pyrovae.objectives._critic import cross_entropy, logits, network, try_codes
 from pyrovae.objectives._frozen import frozen
 from pyrovae.objectives._objective import Objective, _family, with_gradient
@@ -108,7 +108,9 @@ class TotalCorrelation(Objective):
             )
         self.critic = None if critic is None else network(CRITIC, critic)
         self.game = critic is not None
-        self.stratified = stratified
+        if critic is None and rate != 1:
+            raise ValueError(f"{WHERE}: rate is the learning rate of a critic, and there is none: leave it out")
+        self.stratified = check_flag(f"{WHERE}: stratified", stratified)
         self.size = None if size is None else at_least(f"{WHERE}: size (the number of training data)", size, 2)
         self.total = self.size
         self.rate = positive(f"{WHERE}: rate", rate)
@@ -123,6 +125,10 @@ class TotalCorrelation(Objective):
         """Take N from the training data, unless it was given."""
         if self.size is None:
             self.total = len(x)
+        elif self.critic is None and self.size != len(x):
+            raise ValueError(
+                f"{WHERE}: size: expected the number of training data, {len(x)} here, got {self.size}: leave it out"
+            )
 
     def check(self, priors: Mapping[str, dist.Distribution], guides: Mapping[str, dist.Distribution]) -> None:
         """Refuse latents that the decomposition, or the critic, is not for."""

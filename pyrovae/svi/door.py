@@ -11,7 +11,7 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Independent, MaskedDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyrovae._modes import evaluating, training_modes
@@ -191,10 +191,27 @@ def check_objective(elbo: Any, program: Program, batches: Batches, size: int) ->
         What its ``check`` or its ``adapt`` says; that a batch would be too small for it.
     """
     last, least = (len(batches) - 1) % size + 1, getattr(elbo, "least", 1)
+    if len(batches) < least:
+        raise ValueError(
+            f"objectives.{type(elbo).__name__} compares data with each other: expected {least} data or more, got "
+            f"{len(batches)}"
+        )
     if last < least:
         raise ValueError(
             f"objectives.{type(elbo).__name__} compares the data of a batch with each other, and of {len(batches)} "
             f"data in batches of {size} the last has {last}: choose a batch_size that leaves {least} or more"
+        )
+    own = list(elbo.modules()) if isinstance(elbo, nn.Module) else []
+    if last == 1 and any(isinstance(module, _BatchNorm) for module in own):
+        raise ValueError(
+            f"objectives.{type(elbo).__name__}: a network of it has batch normalisation, which does not take one datum,"
+            f" and of {len(batches)} data in batches of {size} the last has 1: choose another batch_size"
+        )
+    program_own = {id(p): name for name, p in program.named_parameters()}
+    if shared := [program_own[id(p)] for m in own[:1] for p in m.parameters() if id(p) in program_own]:
+        raise ValueError(
+            f"objectives.{type(elbo).__name__} holds the program's own {', '.join(shared[:3])}, which would be trained "
+            "by two sides at once: give it networks of its own (copy.deepcopy)"
         )
     if callable(check := getattr(elbo, "check", None)):
         with seeded(0, Stream.CHECK), program.scope(), torch.no_grad(), evaluating(program):

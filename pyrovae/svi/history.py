@@ -88,9 +88,9 @@ class History:
         return cls(
             state["steps"].tolist(),
             [tuple(row) for row in state["epochs"].tolist()],
-            {name: values.tolist() for name, values in state["measures"].items()},
+            {name: values.tolist() for name, values in state.get("measures", {}).items()},
             state["stopped"],
-            state["settled"],
+            state.get("settled", 0),
         )
 
 

@@ -22,14 +22,13 @@ from pyrovae.program import Batch, Program
 from pyrovae.schedules import Scheduled
 from pyrovae.structure import trace_pair
 from pyrovae.svi.batches import Batches
-from pyrovae.svi.folder import SETTINGS, RunFolderError, read_state, write_state
+from pyrovae.svi.checkpoint import read_checkpoint, settings_of, write_checkpoint
 from pyrovae.svi.history import History, to_dataset, versions
 from pyrovae.svi.loss import Loss, quiet
 from pyrovae.svi.optimizers import (
     load_optimizer,
     make_optimizer,
     make_scheduler,
-    scheduler_state,
     step_scheduler,
 )
 from pyrovae.svi.progress import progress_bar
@@ -73,8 +72,8 @@ class Run:
         """Every chain, from the start or from the checkpoint."""
         for module in self.objective.modules[:1]:  # it holds the others
             module.to(self.batches.x.device).train()
-        self.initial, self.initial_loss = _copy(self.program.weights()), _copy(self._loss_state())
-        pending = self._read_checkpoint()
+        self.initial, self.initial_loss = _copy(self.program.weights()), _copy(self.loss_state())
+        pending = read_checkpoint(self)
         weights = sum(p.numel() for p in self.program.parameters())
         with (
             _one_thread(self.batch_size * weights < SMALL_STEP),
@@ -100,13 +99,14 @@ class Run:
             best: dict[str, Tensor] | None = None
             if pending is not None:
                 self.program.load_weights(pending["weights"])
-                self._load_loss(pending["loss"])
+                self._load_loss(pending.get("loss", {}))
                 load_optimizer(optimizer, pending["optimizer"])
                 if scheduler is not None:
                     scheduler.load_state_dict(pending["scheduler"])
                 history, start, best = History.from_state(pending["history"]), pending["epoch"], pending["best"]
             known = set(pyro.get_param_store().keys())
             self.histories.append(history)
+            self._measures()  # what another run left in the objective
             bar.start(chain, start)
             for epoch in range(start, self.epochs):
                 if history.stopped:
@@ -131,13 +131,13 @@ class Run:
                 history.stopped = any(answer is True for answer in answers) or (
                     self.patience is not None and history.since_best() >= self.patience
                 )
-                self._checkpoint(epoch + 1, optimizer, scheduler, history, best)
+                write_checkpoint(self, epoch + 1, optimizer, scheduler, history, best)
             self._refuse_late(known)
             self._warn_unfinished(history)
             if best is not None:
                 self.program.load_weights(best)
             self.finished.append(_copy(self.program.weights()))
-        self._checkpoint(0, None, None, None, None, force=True)
+        write_checkpoint(self)
 
     def _advance(self, epoch: int) -> None:
         """Tell the modules that follow a schedule which epoch begins."""
@@ -165,7 +165,7 @@ class Run:
         measures = getattr(self.objective.elbo, "measures", None)
         return measures() if callable(measures) else {}
 
-    def _loss_state(self) -> dict[str, Tensor]:
+    def loss_state(self) -> dict[str, Tensor]:
         """The state of the objective's networks and schedules."""
         return dict(self.objective.modules[0].state_dict()) if self.objective.modules else {}
 
@@ -245,79 +245,8 @@ class Run:
         chains = [*self.finished] or [_copy(self.program.weights())]
         best = max(range(len(chains)), key=lambda c: self.histories[c].quality(kept_best))
         self.program.load_weights(chains[best])
-        settings = {**self._settings(), "best_chain": best, "versions": versions()}
+        settings = {**settings_of(self), "best_chain": best, "versions": versions()}
         return Fit(self.program, history, settings, chains)
-
-    def _settings(self) -> dict[str, Any]:
-        """What must agree between an interrupted run and the one that goes on with it."""
-        return {
-            "program": type(self.program).__name__,
-            "loss": type(self.objective.elbo).__name__,
-            "loss_arguments": repr(self.objective.elbo) if self.objective.modules else _arguments(self.objective.elbo),
-            "optimizer": getattr(self.optimizer, "__name__", repr(self.optimizer)),
-            "lr": self.lr,
-            "schedule": getattr(self.schedule, "__name__", str(self.schedule)),
-            "epochs": self.epochs,
-            "clip_norm": self.clip_norm,
-            "batch_size": self.batch_size,
-            "patience": self.patience,
-            "seed": self.seed,
-            "restarts": self.restarts,
-            "data": self.batches.data.name,
-            "n": len(self.batches),
-            "event_shape": list(self.batches.x.shape[1:]),
-            "data_sum": _sums(self.batches),
-            "n_validation": 0 if self.held_out is None else len(self.held_out),
-            "validation_sum": None if self.held_out is None else _sums(self.held_out),
-        }
-
-    def _checkpoint(
-        self, epoch: int, optimizer: Any, scheduler: Any, history: History | None, best: Any, *, force: bool = False
-    ) -> None:
-        if self.folder is None or not (force or time.monotonic() - self.last_checkpoint >= self.checkpoint_seconds):
-            return
-        pending = None
-        if history is not None:
-            pending = {
-                "epoch": epoch,
-                "weights": dict(self.program.weights()),
-                "loss": self._loss_state(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": None if scheduler is None else scheduler_state(scheduler.state_dict()),
-                "history": history.state(),
-                "best": best,
-            }
-        write_state(
-            self.folder / "checkpoint",
-            {
-                "settings": self._settings(),
-                "initial": self.initial,
-                "initial_loss": self.initial_loss,
-                "finished": self.finished,
-                "histories": [h.state() for h in self.histories[: len(self.finished)]],
-                "pending": pending,
-            },
-        )
-        self.last_checkpoint = time.monotonic()
-
-    def _read_checkpoint(self) -> dict[str, Any] | None:
-        if self.folder is None or not (self.folder / "checkpoint" / SETTINGS).exists():
-            return None
-        state = read_state(self.folder / "checkpoint")
-        ours, theirs = self._settings(), state["settings"]
-        other = [f"{k}: {theirs.get(k)!r} then, {v!r} now" for k, v in ours.items() if theirs.get(k) != v]
-        if other:
-            raise RunFolderError(
-                f"{self.folder} holds a checkpoint of a run with other settings ({'; '.join(other)}): use the same "
-                "settings, or another folder"
-            )
-        self.initial, self.finished = state["initial"], state["finished"]
-        self.initial_loss = state["initial_loss"]
-        self.histories = [History.from_state(h) for h in state["histories"]]
-        if self.finished:
-            self.program.load_weights(self.finished[-1])
-        pending: dict[str, Any] | None = state["pending"]
-        return pending
 
     def _non_finite(self, chain: int, epoch: int, step: int, batch: Batch, state: Tensor) -> NonFiniteError:
         """Name the site or the parameter that is not finite, on the noise of the failed step."""
@@ -346,16 +275,6 @@ def _one_thread(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _arguments(elbo: Any) -> dict[str, Any]:
-    return {k: v for k, v in vars(elbo).items() if isinstance(v, (int, float, str))}
-
-
-def _sums(batches: Batches) -> list[float]:
-    """Figures that tell data sets apart: the sums of x and of the context."""
-    tensors = [batches.x] if batches.context is None else [batches.x, batches.context]
-    return [float(torch.nan_to_num(t.double()).sum()) for t in tensors]
 
 
 def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:

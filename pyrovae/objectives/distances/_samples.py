@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-__all__ = ["check_flag", "check_samples", "mean_of_pairs", "pairwise"]
+__all__ = ["check_samples", "mean_of_pairs", "pairwise"]
 
 
 def check_samples(name: str, codes: Tensor, draws: Tensor | None, least: int) -> Tensor:
@@ -22,25 +20,14 @@ def check_samples(name: str, codes: Tensor, draws: Tensor | None, least: int) ->
         if not isinstance(sample, Tensor) or sample.dim() != 2 or sample.shape[-1] != codes.shape[-1]:
             came = tuple(sample.shape) if isinstance(sample, Tensor) else type(sample).__name__
             raise ValueError(f"objectives.{name}: expected {what} (number, latents) as a tensor, got {came}")
+        if not sample.is_floating_point() or sample.dtype != codes.dtype:
+            raise ValueError(f"objectives.{name}: expected {what} as real numbers of one type, got {sample.dtype}")
         if len(sample) < least:
             raise ValueError(
                 f"objectives.{name}: expected at least {least} {what}, got {len(sample)}: choose larger batches"
                 + (", or unbiased=False" if least == 2 else "")
             )
     return codes if draws is None else draws
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """True or False.
-
-    Raises
-    ------
-    TypeError
-        For anything else.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
-    return value
 
 
 def pairwise(a: Tensor, b: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pyrovae._numbers import check_flag
 from pyrovae.objectives.distances._normal import distance_from_normal, half_distance_of_normals
-from pyrovae.objectives.distances._samples import check_flag, check_samples, mean_of_pairs, pairwise
+from pyrovae.objectives.distances._samples import check_samples, mean_of_pairs, pairwise
 
 __all__ = ["Energy"]
 

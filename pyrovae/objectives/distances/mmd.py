@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from pyrovae.objectives.distances._samples import check_flag, check_samples, mean_of_pairs
+from pyrovae._numbers import check_flag
+from pyrovae.objectives.distances._samples import check_samples, mean_of_pairs
 from pyrovae.objectives.distances.kernels import RBF
 
 __all__ = ["MMD"]

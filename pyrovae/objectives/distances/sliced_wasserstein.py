@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pyrovae._numbers import at_least, positive
-from pyrovae.objectives.distances._samples import check_flag, check_samples
+from pyrovae._numbers import at_least, check_flag, positive
+from pyrovae.objectives.distances._samples import check_samples
 
 __all__ = ["SlicedWasserstein", "directions", "sliced", "sliced_from_normal"]
 
