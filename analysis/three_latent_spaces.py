@@ -110,7 +110,7 @@ def draw(points: dict[str, np.ndarray], labels: np.ndarray) -> plt.Figure:
     for ax, (kind, z) in zip(axes, points.items(), strict=True):
         shown = ax.scatter(*z.T, c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=12)
         ax.add_patch(plt.Circle((0, 0), 2, fill=False, color="black", lw=0.8))
-        ax.set_title(kind, loc="left", fontsize=11)
+        ax.set_title(f"{kind} (circle: two s.d. of the prior)", loc="left", fontsize=11)
         ax.set(xlabel="z[0]", ylabel="z[1]")
         ax.set_aspect("equal", "datalim")
     figure.colorbar(shown, ax=axes, ticks=range(10), label="digit")

@@ -1,7 +1,7 @@
 """The plain autoencoder: Hinton & Salakhutdinov 2006, "Reducing the Dimensionality of Data with Neural Networks".
 
-z = E(x), x̂ = D(z), and −Σ log p(x|z) of the reconstruction is low: with a Bernoulli their cross entropy, with a Normal
-the squared error (notes to their eq. 1). As a program: a guide that is a point, and an objective without a KL, in which
+z = E(x), x̂ = D(z), and in one equation −Σ log p(x|D(E(x))), of the reconstruction, is low: with a Bernoulli their cross
+entropy, with a Normal the squared error. As a program: a guide that is a point, and an objective without a KL, in which
 the prior has no part. Draws of the prior decode to nothing in particular.
 
 Their settings: sigmoid layers of 1000, 500 and 250 units, 30 linear codes for MNIST, pretrained layer by layer as

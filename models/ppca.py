@@ -6,7 +6,7 @@ posterior is N(M⁻¹Wᵀ(x − μ), σ² M⁻¹) with M = WᵀW + σ² I.
 
 Lucas, Tucker, Grosse & Norouzi 2019, "Don't Blame the ELBO!", arXiv 1911.02469: with q(z|x) = N(V(x − μ), D) and D
 diagonal, the ELBO has no local maxima that the likelihood lacks, and at the highest R = I, so that the posterior
-is diagonal and the bound exact. Settings: Adam, σ² learned (section 6).
+is diagonal and the bound exact. Settings: Adam, σ² learned.
 
 What differs: the guide's scales depend on x too (a larger family with the same optimum), and the guide standardises its
 input by one shift and one spread; on request its covariance is full.

@@ -5,7 +5,7 @@ log p(x, y) ≥ E_q(z|x) [log p(x|z) + log p(y|z)] − KL(q(z|x) ‖ p(z)); wher
 drops out: the bound of a VAE. A factor in training counts log p(y|z) ``weight`` times, for one label says less than
 its image and is what is asked for. Prediction: p(y|x) ≈ E_q(z|x) p(y|z), the mean of the draws of y.
 
-``joint=False`` is M1 (their section 2.1, the bound its eq. 5): the code is that of a VAE that knows no label, and a
+``joint=False`` is M1 (their section 2, the bound its eq. 5): the code is that of a VAE that knows no label, and a
 classifier is trained on draws of it, since no gradient of log p(y|z) reaches z. ``joint=True`` shapes the code as
 well, as supervised topic models do (Blei & McAuliffe 2007).
 

@@ -2,7 +2,7 @@
 
 The prior that makes the ELBO highest, all else given, is the average of q(z|x) over the data, which overfits. Theirs is
 a mixture of it in K places, p(z) = (1/K) Σ_k q(z|u_k), where the pseudo-inputs u_k are learned with the rest by the
-same ELBO: those are the equations of their section 2. The KL has no closed form, so it is averaged over draws.
+same ELBO: those are their equations of the prior. The KL has no closed form, so it is averaged over draws.
 
 Their settings: 500 pseudo-inputs for MNIST, 40 latents, two gated layers of 300 units, Adam with a step of 5e-4, 100
 epochs of warm-up, stopped early. In their second model the prior stands on a hierarchy of two latents.

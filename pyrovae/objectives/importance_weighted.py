@@ -18,7 +18,7 @@ class ImportanceWeighted(Objective):
     """L_K = E log (1/K) Σ_k w_k, w = p(x, z) / q(z|x), by K draws of each datum (Burda et al. 2015, 1509.00519, eq. 8).
 
     It rises in K to log p(x), from the ELBO at K = 1. Draws without a gradient get that of the score function, each
-    with a baseline made of the other K − 1 (VIMCO, Mnih & Rezende 2016, 1602.06725, eq. 10).
+    with a baseline made of the other K − 1 (VIMCO, Mnih & Rezende 2016, 1602.06725).
 
     Parameters
     ----------

@@ -24,7 +24,8 @@ class Renyi(Objective):
 
     As K grows it goes to the Rényi bound, 1/(1 − α) log E w^(1 − α), which falls in α: log p(x) at α = 0, where this is
     `ImportanceWeighted`, and the ELBO as α → 1. A small α makes q cover the posterior, a large one seek its mode. For
-    α ≥ 0 it is below log p(x) in expectation, up to what few draws add where α > 1; for α < 0 it is above as K grows.
+    α ≥ 0 it is below log p(x) in expectation, whatever K, as a power mean rises in its power; for α < 0 it is above as
+    K grows.
     Draws without a gradient get that of the score function, with baselines as in `ImportanceWeighted`.
 
     Parameters

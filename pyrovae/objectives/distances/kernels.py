@@ -20,8 +20,8 @@ class RBF(nn.Module):
     Parameters
     ----------
     bandwidth
-        γ, the squared width: a number, or several; by default L, the number of latents. Two draws of N(0, I) lie
-        √(2L) apart on average, where the kernel is then 1/e: it neither vanishes nor is flat, in any number of
+        γ, the squared width: a number, or several; by default L, the number of latents. The mean squared distance of
+        two draws of N(0, I) is 2L, where the kernel is then 1/e: it neither vanishes nor is flat, in any number of
         latents.
 
     Shapes

@@ -17,8 +17,8 @@ class MMD(nn.Module):
     """MMD² = E k(z, z′) + E k(y, y′) − 2 E k(z, y), of codes z and draws y of the prior.
 
     It is 0 only where the two laws are the same, if the kernel is characteristic, as those of ours are. The
-    U-statistic leaves out the pairs of a point with itself: its mean is MMD², so it may be negative, and where the laws
-    agree it is as often as not. The V-statistic keeps them: it is never negative, and too large by
+    U-statistic leaves out the pairs of a point with itself: its mean is MMD², so it may be negative, and often is where
+    the laws agree. The V-statistic keeps them: it is never negative, and too large by
     (E k(z, z) − E k(z, z′))/n + (E k(y, y) − E k(y, y′))/m.
 
     Parameters
