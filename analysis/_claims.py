@@ -42,6 +42,17 @@ def codes(fit: pv.Fit, data: pv.Data, draws: int = 1, seed: int = 0) -> np.ndarr
     return tree["posterior"]["z"].values[fit.best].astype(float)
 
 
+def positive[T: (int, float)](kind: type[T]) -> Callable[[str], T]:
+    """What `argparse` reads a number above 0 by."""
+
+    def number(text: str) -> T:
+        if not (value := kind(text)) > 0:
+            raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+        return value
+
+    return number
+
+
 def parse(
     name: str, doc: str, arguments: list[str] | None, *, epochs: int | None = None, seeds: int | None = None
 ) -> argparse.Namespace:
@@ -49,10 +60,10 @@ def parse(
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs") / name)
     if epochs is not None:
-        parser.add_argument("--epochs", type=int, default=epochs)
+        parser.add_argument("--epochs", type=positive(int), default=epochs)
         parser.add_argument("--data", type=int, default=0, help="digits of either half; 0 for all")
     if seeds is not None:
-        parser.add_argument("--seeds", type=int, default=seeds)
+        parser.add_argument("--seeds", type=positive(int), default=seeds)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     return options

@@ -48,7 +48,7 @@ def build(
     if schedule == "annealed":
         weight = pv.schedules.linear(0, beta, epochs)
     elif schedule == "cyclical":
-        weight = pv.schedules.cyclical(0, beta, epochs // cycles, cycles)
+        weight = pv.schedules.cyclical(0, beta, epochs // max(cycles, 1), cycles)
     held = pv.schedules.linear(0, capacity, epochs) if schedule == "capacity" else None
     return pv.VAE(
         prior=pv.priors.Normal(latents),

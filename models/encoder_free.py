@@ -1,9 +1,9 @@
 """The VAE without an encoder: Hoffman, Blei, Wang & Paisley 2013, "Stochastic Variational Inference", arXiv 1206.7051.
 
-Each datum has variational parameters of its own, the local ones of their algorithm SVI, and none is shared: so there is no amortisation
-gap, and q(z|x) of a new datum is inferred by steps on its own ELBO, which needs the model and no encoder. Between this
-and an encoder stands one that proposes, followed by a few steps for each datum (Kim, Wiseman, Miller, Sontag & Rush
-2018, "Semi-Amortized Variational Autoencoders", 1802.02550).
+Each datum has variational parameters of its own, the local ones of their algorithm SVI, and none is shared: so there is
+no amortisation gap, and q(z|x) of a new datum is inferred by steps on its own ELBO, which needs the model and no
+encoder. Between this and an encoder stands one that proposes, followed by a few steps for each datum (Kim, Wiseman,
+Miller, Sontag & Rush 2018, "Semi-Amortized Variational Autoencoders", 1802.02550).
 
 Settings: Hoffman et al. step by natural gradients, with local parameters at their optimum before each step of the
 global ones. Kim et al. take 20 local steps.

@@ -33,7 +33,7 @@ def build(
     """
     features = pv.data.features(data)
     return pv.VAE(
-        prior=pv.priors.Bernoulli(latents, probs=min(active / latents, 0.5), learned=True),
+        prior=pv.priors.Bernoulli(latents, probs=min(active / max(latents, 1), 0.5), learned=True),
         likelihood=pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood),
         guide=pv.guides.Truncated(len(data), latents, states=states, children=children, active=active),
     )

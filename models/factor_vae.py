@@ -3,7 +3,7 @@
 ELBO − γ TC(z), TC(z) = KL(q(z) ‖ Π_j q(z_j)) the total correlation of the codes (eq. 2). Their algorithm 2 estimates it
 by the density ratio of a critic, which tells codes from codes of which each dimension is permuted over the batch.
 
-Their settings: γ from 10 to 100 by the data; a critic of 6 layers of 1000 leaky ReLU units with two logits, Adam at
+Their settings: γ chosen for each data set; a critic of 6 layers of 1000 leaky ReLU units with two logits, Adam at
 1e-4 for the program and for the critic, with β₁ = .5 there; batches of 64; 10 latents.
 
 What differs: SiLU layers, two of 128 for the critic, γ = 10, one learning rate, and the batch's own codes are permuted

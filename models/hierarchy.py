@@ -106,6 +106,8 @@ def build(
     """
     if inference not in INFERENCES:
         raise ValueError(f"inference: expected one of {', '.join(INFERENCES)}, got {inference!r}")
+    if not isinstance(latents, (tuple, list)) or len(latents) != 2:
+        raise ValueError(f"latents: expected two numbers, of z1 and of z2, such as (16, 8), got {latents!r}")
     features, (low, top), mlp = pv.data.features(data), latents, pv.networks.MLP
     ladder = inference == "ladder"
     width = hidden[-1] if hidden else features

@@ -14,7 +14,7 @@ different units of the data, are not to be compared.
 Their settings: log σ softly kept above −6 for data in [0, 1], which is a floor of .0025; convolutions for images.
 
 What differs: the floor is .01 standard deviations; fully connected SiLU layers; the learned part starts at the data's
-standard deviation, each feature's own where each has a scale.
+standard deviation, each feature's own where each has a scale, a network's near .7 of it.
 """
 
 from __future__ import annotations
@@ -61,11 +61,13 @@ def build(
     """
     if noise not in NOISES:
         raise ValueError(f"noise: expected one of {', '.join(NOISES)}, got {noise!r}")
-    if not floor > 0:
+    if not 0 < floor < float("inf"):
         raise ValueError(f"floor: expected a positive number, got {floor!r}: without one the likelihood has no maximum")
     features = pv.data.features(data)
     cells = data.x.double()
     unit = float(cells.std())
+    if not 0 < unit < float("inf"):
+        raise ValueError("models/learned_noise.py: expected data that vary, without missing values: check the data")
     scales = {
         "one": lambda: 1.0,
         "per_feature": lambda: (cells.std(0) / unit).clamp_min(floor).float(),

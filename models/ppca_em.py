@@ -53,7 +53,13 @@ class LinearGaussian(nn.Module):
         inverse = torch.linalg.inv(self.precision())
         new = torch.linalg.solve(self.variance * torch.eye(w.shape[1]).to(w) + inverse @ w.T @ sw, sw, left=False)
         spread = y.square().sum() / len(x)
-        self.variance.copy_((spread - ((sw @ inverse) * new).sum()) / len(self.mean))
+        variance = (spread - ((sw @ inverse) * new).sum()) / len(self.mean)
+        if not variance > 10 * torch.finfo(x.dtype).eps * spread / len(self.mean):
+            raise ValueError(
+                f"models/ppca_em.py: {w.shape[1]} latents describe these data without noise: the likelihood has no "
+                "maximum; take fewer"
+            )
+        self.variance.copy_(variance)
         self.weight.copy_(new)
 
     def precision(self) -> Tensor:
@@ -74,7 +80,9 @@ class LinearGaussian(nn.Module):
 def build(data: pv.Data, *, latents: int = 2) -> pv.VAE:
     """The program for vectors, without a parameter that a gradient would change."""
     features = pv.data.features(data)
-    if not 1 <= latents < features:
-        raise ValueError(f"models/ppca_em.py: expected 1 to {features - 1} latents, got {latents}")
+    if not isinstance(latents, int) or not 1 <= latents < features:
+        raise ValueError(f"models/ppca_em.py: expected 1 to {features - 1} latents, got {latents!r}")
+    if bool((data.x == data.x[0]).all()):
+        raise ValueError("models/ppca_em.py: expected data that differ from each other: the likelihood has no maximum")
     part = LinearGaussian(features, latents)
     return pv.VAE(prior=pv.priors.Normal(latents), likelihood=part, guide=part.posterior)

@@ -57,6 +57,8 @@ def build(
     features, classes = pv.data.features(data), data.context.shape[1]
     known = int(data.context.sum())
     alpha = 0.1 * len(data) / max(known, 1) if alpha is None else alpha
+    if not 0 <= alpha < float("inf"):
+        raise ValueError(f"alpha: expected a number of at least 0, got {alpha!r}")
     decoder = pv.networks.MLP(latents, (hidden,), features, activation=nn.Softplus, context=classes)
     q_y = pv.guides.OneHotCategorical(
         pv.networks.MLP(features, (hidden,), classes, activation=nn.Softplus),

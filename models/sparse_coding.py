@@ -143,6 +143,8 @@ class SpikeAndSlab(nn.Module):
 def build(data: pv.Data, *, latents: int = 16, states: int = 32, children: int = 32, active: float = 2.0) -> pv.VAE:
     """The program for vectors; ``active`` spikes of a datum are expected at first."""
     features = pv.data.features(data)
-    code = SpikeAndSlab(features, latents, active)
+    if bool((data.x == data.x[0]).all()) or bool(data.x.isnan().any()):
+        raise ValueError("models/sparse_coding.py: expected data that differ from each other, without missing values")
     guide = pv.guides.Truncated(len(data), latents, states=states, children=children, active=active)
+    code = SpikeAndSlab(features, latents, active)
     return pv.VAE(prior=code.prior, likelihood=code, guide=guide)

@@ -52,6 +52,8 @@ def build(
         raise ValueError("models/supervised.py: expected labels as the context: build(prepare(data, labelled=100))")
     if not bool(((data.context == 0) | (data.context == 1)).all() and (data.context.sum(-1) <= 1).all()):
         raise ValueError("models/supervised.py: expected a context with one 1 in a row, the label's, or none")
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"weight: expected a number of at least 0, got {weight!r}")
     features, classes = pv.data.features(data), data.context.shape[1]
     q_z = pv.guides.Normal(pv.networks.MLP(features, hidden[::-1], 2 * latents))
     q_z.adapt(data.x.float())

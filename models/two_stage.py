@@ -132,6 +132,8 @@ def build(
     ``upper`` layers of the second stage; ``switch``: how many epochs the first stage is trained alone, after which only
     the second is; 0 trains both throughout.
     """
+    if not isinstance(switch, int) or switch < 0:
+        raise ValueError(f"switch: expected a whole number of at least 0, got {switch!r}")
     features, mlp, normal = pv.data.features(data), pv.networks.MLP, pv.guides.Normal
     encoder = normal(mlp(features, hidden[::-1], normal.outputs(latents)))
     encoder.adapt(data.x)

@@ -34,6 +34,8 @@ def build(
     that of the run.
     """
     features = pv.data.features(data)
+    if not critic:
+        raise ValueError("critic: expected its layers, the last of which is compared, such as (128, 64), got none")
     own = pv.likelihoods.suited(data, pv.networks.MLP(latents, hidden, features), likelihood)
     for name, parameter in own.named_parameters():
         parameter.requires_grad_(name.startswith("network."))

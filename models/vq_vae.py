@@ -141,8 +141,8 @@ def build(
 
     ``prior``: "autoregressive" or "independent"; ``likelihood`` as in `pyrovae.likelihoods.suited`.
     """
-    if prior not in PRIORS or size < 2:
-        raise ValueError(f"prior, size: expected one of {', '.join(PRIORS)} and 2 or more, got {prior!r} and {size}")
+    if prior not in PRIORS or min(size, codes) < 2 or not 0 <= beta < float("inf"):
+        raise ValueError(f"expected prior in {PRIORS}, size, codes ≥ 2, beta ≥ 0, got {prior}, {size}, {codes}, {beta}")
     features, mlp = pv.data.features(data), pv.networks.MLP
     guide = Nearest(mlp(features, hidden[::-1], positions * size), codes, size)
     decoder = pv.likelihoods.suited(data, Decoder(mlp(positions * size, hidden, features), guide), likelihood)

@@ -305,8 +305,8 @@ def as_elbo(loss: Any) -> ELBO:
     if not isinstance(loss, ELBO):
         came = getattr(loss, "__name__", type(loss).__name__)
         raise TypeError(
-            f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO() or objectives.Beta(4), got {came}; a "
-            "distance is given to objectives.Discrepancy(…)"
+            f"loss: expected an ELBO object, such as pyro.infer.Trace_ELBO(), got {came}: take one of Pyro's or of "
+            "objectives; a distance goes into objectives.Discrepancy(…)"
         )
     return loss
 

@@ -1049,3 +1049,75 @@ def test_sites_that_cannot_be_weighed_are_refused() -> None:
         ImportanceWeighted(2, plate="rows").loss(model, guide)
     with pytest.raises(ValueError, match=r"the sites z stand inside the plate 'data' in one of guide and model"):
         bound.loss(model, guide, inside=False)
+
+
+# Latents outside of the plate; what an objective is told before and between runs
+
+
+@pytest.mark.parametrize("capacity", [0.05, 3.0])
+def test_a_capacity_is_not_one_of_latents_outside_the_plate(capacity: float) -> None:
+    """−½ (the data's, known) − 2 |KL of the data − C| − 2 · KL of w, whichever side of C the data are on."""
+    loc, w = (torch.tensor(t, requires_grad=True) for t in (0.7, 1.5))
+
+    def model() -> None:
+        pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 40, subsample=torch.arange(4)):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.zeros(4))
+
+    def guide() -> None:
+        pyro.sample("w", dist.Normal(w, 1.0))
+        with pyro.plate("data", 40, subsample=torch.arange(4)):
+            pyro.sample("z", dist.Normal(loc, 1.0))
+
+    loss = Beta(2, capacity=capacity, elbo=TraceMeanField_ELBO()).differentiable_loss(model, guide)
+    exact = 40 * (math.log(2 * math.pi) / 2 + 2 * (loc**2 / 2 - capacity).abs()) + 2 * w**2 / 2
+    assert float(loss.detach()) == pytest.approx(float(exact.detach()), rel=1e-12)
+    for found, expected in zip(torch.autograd.grad(loss, (loc, w)), torch.autograd.grad(exact, (loc, w)), strict=True):
+        assert float(found) == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.3, 2.0, 6.0])
+def test_renyi_bounds_of_positive_order_are_below_that_of_order_0_draw_by_draw(alpha: float) -> None:
+    """A power mean rises in its power: so for α ≥ 0 it is below log p(x) in expectation for every K, α > 1 too."""
+    linear = Linear(200, factor=0.6)
+    terms = draw_terms(linear.model, linear.guide, (), {}, particles=4)
+    for n in range(200):
+        one = terms.log_weight[:, n]
+        lower = torch.logsumexp((1 - alpha) * one, 0) - math.log(4)
+        assert lower / (1 - alpha) <= torch.logsumexp(one, 0) - math.log(4) + 1e-12
+
+
+def test_the_first_epoch_is_told_of_that_epoch_alone() -> None:
+    """What a run that was broken off, or Pyro's own SVI, has noted is not counted."""
+    x = gaussian(40)
+
+    def distortion(left: float) -> float:
+        torch.manual_seed(0)
+        vae = pv.VAE(
+            pv.priors.Normal(2),
+            pv.likelihoods.Normal(pv.networks.MLP(2, (), 4), 1.0),
+            pv.guides.Normal(pv.networks.MLP(4, (), 4)),
+            loss=objectives.Discrepancy(objectives.MMD()),
+        ).double()
+        vae.loss.note(7, distortion=torch.tensor(left))
+        fit = pv.fit(vae, x, epochs=1, progress=False)
+        return float(fit.history["distortion"][0, 0])
+
+    assert distortion(1e6) == distortion(0.0)
+
+
+def test_networks_of_an_objective_are_moved_to_the_data_before_they_are_tried() -> None:
+    class Moved(ImportanceWeighted):
+        at: Any = None
+
+        def to(self, device: Any) -> Any:
+            self.at = device
+            return super().to(device)
+
+        def check(self, *pq: Any) -> None:
+            assert self.at == torch.device("cpu")
+
+        adapt = check
+
+    pv.fit(linear_vae(), gaussian(20), loss=Moved(2), epochs=1, progress=False)

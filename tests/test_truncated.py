@@ -408,6 +408,12 @@ def test_ppca_em_refuses_as_many_latents_as_features(latents: int) -> None:
         ppca_em.build(pv.Data(torch.randn(5, 6)), latents=latents)
 
 
+def test_ppca_em_refuses_data_without_noise() -> None:
+    x = torch.randn(100, 2) @ torch.randn(2, 5) + 3
+    with pytest.raises(ValueError, match="2 latents describe these data without noise"):
+        pv.fit(ppca_em.build(pv.Data(x), latents=2), x, epochs=400, progress=False)
+
+
 # The evolutionary autoencoder and the bars
 
 

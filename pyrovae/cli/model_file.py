@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae._rng import preserved, seed_all
+from pyrovae.cli.hints import misfit
 
 __all__ = ["ModelFile", "ModelFileError", "parse_settings", "read_model"]
 
@@ -37,7 +38,7 @@ class ModelFile:
     preparation: Callable[..., Any] | None = None
 
     def check(self, settings: dict[str, Any]) -> None:
-        """Refuse hyperparameters that ``build`` does not have, and the lack of those it needs.
+        """Refuse hyperparameters that ``build`` does not have or are of another type, and the lack of those it needs.
 
         Raises
         ------
@@ -45,6 +46,7 @@ class ModelFile:
             Listing its hyperparameters with their defaults, and the nearest name.
         """
         own: dict[str, inspect.Parameter] = {}
+        wrong: dict[str, str] = {}
         open_ended = False
         for name, function in (("build", self.function), ("prepare", self.preparation)):
             if function is None:
@@ -53,6 +55,7 @@ class ModelFile:
             if first is None or first.kind is first.KEYWORD_ONLY:
                 raise ModelFileError(f"{self.path}: {name} takes no data: expected {name}(data, **hyperparameters)")
             own |= {p.name: p for p in rest if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+            wrong |= {n: words for n in own.keys() & settings if (words := misfit(function, n, settings[n]))}
             open_ended |= any(p.kind is p.VAR_KEYWORD for p in (first, *rest))
         takes = ", ".join(n if p.default is p.empty else f"{n}={p.default!r}" for n, p in own.items()) or "none"
         if not open_ended:
@@ -61,6 +64,8 @@ class ModelFile:
                     close = difflib.get_close_matches(name, own, n=1)
                     hint = f" (did you mean {close[0]!r}?)" if close else ""
                     raise ModelFileError(f"{self.path}: build has no {name!r}{hint}. Its hyperparameters: {takes}")
+        for name, words in wrong.items():
+            raise ModelFileError(f"{self.path}: --set {name}: expected {words}, got {settings[name]!r}")
         lacking = [n for n, p in own.items() if p.default is p.empty and n not in settings]
         if lacking:
             raise ModelFileError(

@@ -56,9 +56,7 @@ class Objective(ELBO, nn.Module):
         nn.Module.__init__(self)
         name, own = type(self).__name__, type(self)
         if own.value is Objective.value and own.differentiable_loss is Objective.differentiable_loss:
-            raise TypeError(
-                f"objectives.{name} says of nothing that it is to be high: define value(terms) in a subclass"
-            )
+            raise TypeError(f"objectives.{name} does not say what is to be high: define value(terms) in a subclass")
         self.particles = at_least(f"objectives.{name}: particles", particles, 1)
         ELBO.__init__(self, num_particles=self.particles)
         self.vectorize_particles, self.plate = check_flag(f"objectives.{name}: vectorize", vectorize), plate

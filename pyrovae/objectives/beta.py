@@ -12,6 +12,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae.objectives._objective import Objective, _family, with_gradient
+from pyrovae.objectives._sites import inside
 from pyrovae.objectives._terms import draw_terms
 from pyrovae.schedules import Scheduled
 
@@ -22,11 +23,13 @@ ESTIMATORS = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO)
 
 
 class Beta(Objective):
-    """E log p(x|z) − β KL(q(z|x) ‖ p(z)) (Higgins et al. 2017; Burgess et al. 2018, 1804.03599, eq. 2).
+    """E log p(x|z) − β KL(q(z|x) ‖ p(z)) (Higgins et al. 2017, eq. 4).
 
-    With a capacity C it is E log p(x|z) − β |KL − C|, KL the mean of the batch (Burgess et al., eq. 8). The latents'
+    With a capacity C it is E log p(x|z) − β |KL − C|, KL the mean of the batch (Burgess et al. 2018, 1804.03599,
+    eq. 8); the KL of latents outside the data plate has no capacity, and costs β as without one. The latents'
     densities are weighted in model and guide alike, and one of Pyro's estimators does the rest: so it suits every
-    program that the estimator does. From β = 1 on it is a lower bound on log p(x), below the ELBO.
+    program that the estimator does. From β = 1 on, and without a capacity, it is a lower bound on log p(x), below the
+    ELBO.
 
     Parameters
     ----------
@@ -113,11 +116,13 @@ class Beta(Objective):
             terms = draw_terms(model, guide, args, kwargs, plate=self.plate)
             target = len(terms) * self.capacity.value
             slope = self.beta.value * torch.sign(terms.kl.mean(0).sum() - target)
-        return self._weighted(slope, model, guide, args, kwargs) - terms.scale * slope * target
+        return self._weighted(slope, model, guide, args, kwargs, terms.plate) - terms.scale * slope * target
 
-    def _weighted(self, weight: Tensor, model: Any, guide: Any, args: Any, kwargs: Any) -> Tensor:
-        """−E log p(x|z) + weight · KL, by the estimator."""
-        with _Latents(weight):
+    def _weighted(
+        self, weight: Tensor, model: Any, guide: Any, args: Any, kwargs: Any, plate: str | None = None
+    ) -> Tensor:
+        """−E log p(x|z) + weight · KL, by the estimator; outside of a plate that is given, the weight is β."""
+        with _Latents(weight, self.beta.value, plate):
             if hasattr(self.estimator, "differentiable_loss"):
                 loss: Tensor = self.estimator.differentiable_loss(model, guide, *args, **kwargs)
                 return loss
@@ -131,12 +136,13 @@ class Beta(Objective):
 
 
 class _Latents(Messenger):
-    """Multiply the densities of what is not observed."""
+    """Multiply the densities of what is not observed, by one number in a plate and by another outside of it."""
 
-    def __init__(self, weight: Tensor | float) -> None:
+    def __init__(self, weight: Tensor, outside: Tensor, plate: str | None) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.outside, self.plate = weight, outside, plate
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if not msg["is_observed"]:
-            msg["scale"] = msg["scale"] * self.weight
+            local = self.plate is None or inside(msg, self.plate)
+            msg["scale"] = msg["scale"] * (self.weight if local else self.outside)

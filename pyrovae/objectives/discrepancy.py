@@ -171,7 +171,7 @@ class Discrepancy(Objective):
         if isinstance(squared, Tensor) and not bool(squared.isfinite().all()):
             raise ValueError(f"objectives.Discrepancy: {self._distance_name} of codes {tuple(z.shape)} is not finite")
         if not isinstance(squared, Tensor) or squared.dim() or not squared.requires_grad:
-            came = type(squared).__name__
+            came = repr(squared)
             if isinstance(squared, Tensor):
                 came = f"one of shape {tuple(squared.shape)}" if squared.dim() else "one without a gradient"
             raise ValueError(

@@ -213,6 +213,8 @@ def check_objective(elbo: Any, program: Program, batches: Batches, size: int) ->
             f"objectives.{type(elbo).__name__} holds the program's own {', '.join(shared[:3])}, which would be trained "
             "by two sides at once: give it networks of its own (copy.deepcopy)"
         )
+    if own:
+        elbo.to(batches.x.device)  # before it is tried
     if callable(check := getattr(elbo, "check", None)):
         with seeded(0, Stream.CHECK), program.scope(), torch.no_grad(), evaluating(program):
             guide, model = trace_pair(program, batches.take(slice(0, 2)))
