@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import pyrovae as pv
+from analysis._claims import positive
 from models import evolutionary, sparse_coding
 
 ACTIVE, INTENSITY, SPREAD, NOISE = 2.0, 3.0, 0.5, 0.5  # bars of an image; intensity of a bar, its s.d.; noise
@@ -129,10 +130,10 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/bars"))
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--side", type=int, default=5)
-    parser.add_argument("--data", type=int, default=500)
-    parser.add_argument("--share", type=float, default=1.0, help="of the usual number of epochs")
+    parser.add_argument("--seeds", type=positive(int), default=10)
+    parser.add_argument("--side", type=positive(int), default=5)
+    parser.add_argument("--data", type=positive(int), default=500)
+    parser.add_argument("--share", type=positive(float), default=1.0, help="of the usual number of epochs")
     options = parser.parse_args(arguments)
     rows, shown = [], {}
     for name in MODELS:

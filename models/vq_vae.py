@@ -117,8 +117,7 @@ class Quantised(pv.objectives.Objective):
         climbed = self.climbed(terms)
         if torch.is_grad_enabled():
             self.used += torch.bincount(terms.codes().flatten().long().cpu(), minlength=len(self.used))
-        bound: Tensor = terms.log_weight.sum().detach()
-        return bound + climbed - climbed.detach()
+        return climbed - climbed.detach() + terms.log_weight.sum().detach()
 
     def measures(self) -> dict[str, float]:
         """With the perplexity of the codes since the last call."""
@@ -142,7 +141,8 @@ def build(
     ``prior``: "autoregressive" or "independent"; ``likelihood`` as in `pyrovae.likelihoods.suited`.
     """
     if prior not in PRIORS or min(size, codes) < 2 or not 0 <= beta < float("inf"):
-        raise ValueError(f"expected prior in {PRIORS}, size, codes ≥ 2, beta ≥ 0, got {prior}, {size}, {codes}, {beta}")
+        told = f"{', '.join(PRIORS)} and 2 or more, got {prior!r} and {size}, {codes}; beta from 0, got {beta}"
+        raise ValueError(f"prior, size, codes: expected one of {told}")
     features, mlp = pv.data.features(data), pv.networks.MLP
     guide = Nearest(mlp(features, hidden[::-1], positions * size), codes, size)
     decoder = pv.likelihoods.suited(data, Decoder(mlp(positions * size, hidden, features), guide), likelihood)

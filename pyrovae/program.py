@@ -174,6 +174,11 @@ class Program(PyroModule):
         """
         return None
 
+    @contextmanager
+    def once(self, batch: Batch) -> Iterator[None]:
+        """A block in which q of this batch may be computed once, for draws made in parts: no weight changes in it."""
+        yield
+
     def draw_guide(self, batch: Batch, draws: int) -> tuple[poutine.Trace, int]:
         """A trace of the guide over ``draws`` copies of the data, and how many copies it holds.
 
@@ -280,7 +285,8 @@ def as_program(program: Any) -> Program:
     if isinstance(program, type):
         raise TypeError(f"expected a program, got the class {program.__name__}: make one, {program.__name__}(…)")
     if callable(getattr(program, "model", None)) and callable(getattr(program, "guide", None)):
-        return Program(program.model, program.guide)
+        own = getattr(program, "loss", None)
+        return Program(program.model, program.guide, loss=own if isinstance(own, ELBO) else None)
     raise TypeError(
         f"expected a program (pv.VAE(...), pv.Program(model, guide), or an object with .model and .guide), got "
         f"{type(program).__name__}"

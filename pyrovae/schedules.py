@@ -214,5 +214,7 @@ class Scheduled(nn.Module):
     def __repr__(self) -> str:
         if getattr(self.schedule, "epochs", 2) == 1:
             return f"{self.schedule(0):g}"
-        name = getattr(self.schedule, "__name__", None)  # a function's own text has its address
-        return f"{self.schedule!r}" if name is None else f"{name}{self._planned}"
+        text = repr(self.schedule)
+        if " at 0x" not in text:  # an address, of which each run has another
+            return text
+        return f"{getattr(self.schedule, '__name__', type(self.schedule).__name__)}{self._planned}"

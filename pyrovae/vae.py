@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -106,6 +107,7 @@ class VAE(Program):
         )
         self._three = (prior, likelihood, guide)
         self._name = (0, "")
+        self._known: tuple[Batch, dist.TorchDistribution] | None = None
         for role, part in parts.items():
             known = parameters(part)
             alien = [n for n in TOLD if n in known and n not in TELLS[role] and known[n].default is known[n].empty]
@@ -221,7 +223,7 @@ class VAE(Program):
 
     def dimension_kl(self, batch: Batch) -> Tensor | None:
         """As `Program.dimension_kl`, for priors with independent latents; of the marginals of a multivariate Normal."""
-        q, p = self.encode(batch.x, batch.context), self._p(batch.context)
+        q, p = self._encoded(batch), self._p(batch.context)
         if isinstance(q, (dist.MultivariateNormal, dist.LowRankMultivariateNormal)):
             q = dist.Normal(q.loc, q.variance.sqrt()).to_event(1)
         if any(not isinstance(f, dist.Independent) or f.event_dim != 1 or f.base_dist.event_dim for f in (q, p)):
@@ -245,9 +247,22 @@ class VAE(Program):
         mask = None if mask is None else mask.repeat(len(z), *(1,) * (mask.dim() - 1))
         return log_prior, self._log_lik(z.flatten(0, 1), rows.x, mask, rows.context).reshape(z.shape[:2])
 
+    @contextmanager
+    def once(self, batch: Batch) -> Iterator[None]:
+        """As `Program.once`."""
+        self._known = (batch, self.encode(batch.x, batch.context))
+        try:
+            yield
+        finally:
+            self._known = None
+
+    def _encoded(self, batch: Batch) -> dist.TorchDistribution:
+        known = self._known
+        return known[1] if known is not None and known[0] is batch else self.encode(batch.x, batch.context)
+
     def draw_guide(self, batch: Batch, draws: int) -> tuple[poutine.Trace, int]:
         """As `Program.draw_guide`, with the guide run once per datum."""
-        q = self.encode(batch.x, batch.context)
+        q = self._encoded(batch)
         with torch.no_grad():
             z = q.sample((draws,))
             log_q = q.log_prob(z)

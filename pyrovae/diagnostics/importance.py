@@ -64,7 +64,8 @@ def importance(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, s
         for block, parts in spans(e.plan, len(e.batches), draws, e.rows):
             seed_all(derive(seed, Stream.IMPORTANCE, block.start))
             batch = e.batches.take(block)
-            pieces = [draw(e.program, e.plan, batch, m, kl=False).log_weight for m in parts]
+            with e.program.once(batch):
+                pieces = [draw(e.program, e.plan, batch, m, kl=False).log_weight for m in parts]
             waiting.append((block, torch.cat(pieces).T.cpu().double().numpy()))
             if block.stop - waiting[0][0].start >= DATA or block.stop == len(e.batches):
                 rows = slice(waiting[0][0].start, block.stop)

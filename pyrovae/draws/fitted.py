@@ -43,7 +43,8 @@ def _start(e: Evaluation, target: Target, batch: Batch) -> tuple[Tensor, Tensor]
     with a tenth of the spread of the prior's."""
     count = max(START, 4 * target.dim)
     parts = lots(count, len(batch), e.rows)
-    u = torch.cat([target.unconstrain(draw(e.program, e.plan, batch, m).latents) for m in parts])
+    with e.program.once(batch):
+        u = torch.cat([target.unconstrain(draw(e.program, e.plan, batch, m).latents) for m in parts])
     if e.plan.points:
         loc, spread = u[0], target.prior_draws(START).nan_to_num(0.0, FARTHEST, -FARTHEST).std(0)
         return loc, torch.diag_embed(spread / 10)

@@ -112,12 +112,13 @@ def by_guide(parts: list[int], keep_discrete: bool = False) -> Sampler:
 
     def sampler(chain: int, program: Any, plan: Plan, batch: Batch, block: slice, shared: Shared | None) -> Draws:
         pieces = []
-        exact = program.dimension_kl(batch) if len(plan.latents) == 1 and not plan.points else None
-        for m in parts:
-            drawn = draw(program, plan, batch, m, shared, kl=exact is None)
-            if keep_discrete:
-                drawn.latents.update(draw_enumerated(program, plan, batch, drawn.latents, m, shared))
-            pieces.append(drawn)
+        with program.once(batch):
+            exact = program.dimension_kl(batch) if len(plan.latents) == 1 and not plan.points else None
+            for m in parts:
+                drawn = draw(program, plan, batch, m, shared, kl=exact is None)
+                if keep_discrete:
+                    drawn.latents.update(draw_enumerated(program, plan, batch, drawn.latents, m, shared))
+                pieces.append(drawn)
         whole = join(pieces, parts)
         if exact is not None:
             whole.site_kl[plan.latents[0].name] = exact

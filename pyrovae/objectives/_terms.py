@@ -136,7 +136,15 @@ def draw_terms(
         with torch.no_grad():
             nesting = 1 if known else _nesting(_pair(model, guide, args, kwargs))
         wrap = lambda fn: pyro.plate(PARTICLES, particles, dim=-nesting - 1)(fn)  # noqa: E731
-        pairs = [_pair(wrap(model), wrap(guide), args, kwargs, draw)]
+        try:
+            pairs = [_pair(wrap(model), wrap(guide), args, kwargs, draw)]
+        except (RuntimeError, ValueError, IndexError) as error:
+            if known:
+                raise
+            raise ValueError(
+                f"vectorize: run once for all {particles} draws, in a plate to the left of the others, the program "
+                f"raised {type(error).__name__}: {error}. Leave vectorize out, or let it act on the last dimensions"
+            ) from error
     else:
         pairs = [_pair(model, guide, args, kwargs, draw) for _ in range(particles)]
     for pair in pairs:

@@ -21,7 +21,15 @@ def make_optimizer(make: Callable[..., Any], parameters: list[Any], lr: float) -
     tensors = [p for item in parameters for p in (item["params"] if isinstance(item, dict) else [item])]
     if make is torch.optim.Adam and all(p.is_floating_point() for p in tensors):
         return torch.optim.Adam(parameters, lr=lr, fused=True)
-    optimizer: torch.optim.Optimizer = make(parameters, lr=lr)
+    try:
+        optimizer: torch.optim.Optimizer = make(parameters, lr=lr)
+    except ValueError as error:
+        if not isinstance(parameters[0], dict):
+            raise
+        raise ValueError(
+            f"optimizer: the objective's rate asks for a learning rate of its own, and {error}: leave rate out, or "
+            "take another optimiser"
+        ) from error
     return optimizer
 
 
