@@ -33,9 +33,10 @@ docs-test: $(STAMP)  ## run the examples in docstrings, in README.md and in docs
 	$(PYTEST) --doctest-modules pyrovae -q
 	$(PYTEST) tests/test_readme.py -q
 
-bench: $(STAMP)  ## time a training step beside the peers, and each part beside plain torch
+bench: $(STAMP)  ## time a training step beside the peers, and each part and weighted objective beside plain torch
 	$(BIN)/python benchmarks/train_step.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/parts.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/objectives.py
 
 analysis: $(STAMP)  ## run every analysis, two at a time, with the quick settings of the longest; tables and figures go to runs/analysis
 	$(BIN)/python -m analysis --out runs/analysis
