@@ -31,13 +31,13 @@ def build(
     """The program for data of one event dimension.
 
     ``guide``: "table" (parameters for each datum) or "semi_amortized" (an encoder and steps after it); ``steps`` of
-    local inference: of data that the table has not seen, 200 by default, or after the encoder, 5. ``likelihood`` as in
-    `pyrovae.likelihoods.suited`.
+    local inference: of data that the table has not seen, 50 by default (each validation takes them), or after the
+    encoder, 5. ``likelihood`` as in `pyrovae.likelihoods.suited`.
     """
     if guide not in GUIDES:
         raise ValueError(f"guide: expected one of {', '.join(GUIDES)}, got {guide!r}")
     features = pv.data.features(data)
-    told = {} if steps is None else {"steps": steps}
+    told = {"steps": 50 if guide == "table" else 5} if steps is None else {"steps": steps}
     family = pv.guides.Normal
     return pv.VAE(
         prior=pv.priors.Normal(latents),
