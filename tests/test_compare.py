@@ -88,14 +88,16 @@ def test_data_in_another_order_are_put_in_the_first_ones(log_p: dict[str, np.nda
 def test_missing_cells_types_and_names_of_sites_may_differ(log_p: dict[str, np.ndarray]) -> None:
     x = np.random.default_rng(0).normal(size=(200, 2))
     x[3, 1] = np.nan
-    compare(
+    table = compare(
         {
             "float64": by_hand(log_p["best"], x=x),
             "float32": by_hand(log_p["second"], x=x.astype("float32"), site="obs"),
         }
     )
+    assert set(table.index) == {"float64", "float32"}
     whole = np.arange(400).reshape(200, 2)
-    compare({"int": by_hand(log_p["best"], x=whole), "float": by_hand(log_p["best"], x=whole.astype(float))})
+    table = compare({"int": by_hand(log_p["best"], x=whole), "float": by_hand(log_p["best"], x=whole.astype(float))})
+    assert table["elpd"].nunique() == 1
 
 
 def _other(x: np.ndarray, value: float) -> np.ndarray:

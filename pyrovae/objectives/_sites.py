@@ -65,6 +65,7 @@ def check_sites(guide: poutine.Trace, model: poutine.Trace, plate: str, local: l
 
 
 def inside(node: Any, plate: str) -> bool:
+    """Whether a site stands in the plate."""
     return any(frame.name == plate for frame in node["cond_indep_stack"])
 
 
@@ -94,11 +95,19 @@ def by_datum(node: Any, values: Tensor, plate: str) -> Tensor:
 
 
 def log_prob_of(trace: poutine.Trace, name: str, plate: str) -> Tensor:
+    """A site's log density in unscaled nats, its mask applied, by draw and datum: (K, n)."""
     node = trace.nodes[name]
     return by_datum(node, node["unscaled_log_prob"], plate)
 
 
 def kl_of(guide: poutine.Trace, model: poutine.Trace, name: str) -> Tensor:
+    """KL(q ‖ p) of a site in closed form, of its batch shape.
+
+    Raises
+    ------
+    NotImplementedError
+        If none is known, or the two are masked differently.
+    """
     q, p = guide.nodes[name]["fn"], model.nodes[name]["fn"]
     if guide.nodes[name].get("mask") is not model.nodes[name].get("mask"):
         raise NotImplementedError  # it is the KL of no one distribution
@@ -129,6 +138,13 @@ def in_front(node: Any, plate: str) -> Tensor:
 
 
 def scale_of(nodes: list[Any]) -> float | Tensor:
+    """The one factor that the densities of a datum's sites are multiplied by.
+
+    Raises
+    ------
+    ValueError
+        If they have several.
+    """
     scales = {float(s) if not isinstance(s, Tensor) or s.numel() == 1 else None for s in (n["scale"] for n in nodes)}
     if len(scales) != 1 or None in scales:
         raise ValueError(
