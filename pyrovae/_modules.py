@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dis
 import functools
+import itertools
 import types
 from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
-__all__ = ["modules_of"]
+__all__ = ["modules_of", "referred"]
+
+ITEMS = 100  # of a dict or list of the user's that are looked at
 
 
 def modules_of(function: Any, depth: int = 3) -> Iterator[tuple[str, nn.Module]]:
@@ -42,14 +45,33 @@ def modules_of(function: Any, depth: int = 3) -> Iterator[tuple[str, nn.Module]]
         yield from ((n, value) for n, value in vars(function).items() if isinstance(value, nn.Module))
 
 
+def referred(function: Any, depth: int = 3) -> Iterator[tuple[str, Any]]:
+    """What a function refers to by name, and what the functions of its own file that it calls do; of dicts and lists
+    their items."""
+    if isinstance(function, types.MethodType):
+        yield from referred(function.__func__, depth)
+        if not isinstance(function.__self__, nn.Module):  # whose attributes are its own affair
+            yield from _items("self", getattr(function.__self__, "__dict__", {}))
+    elif isinstance(function, functools.partial):
+        yield from referred(function.func, depth)
+    elif isinstance(function, types.FunctionType):
+        for name, value in _references(function):
+            if depth and isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
+                yield from referred(value, depth - 1)
+            else:
+                yield from _items(name, value)
+
+
+def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        yield from ((f"{name}[{key!r}]", item) for key, item in itertools.islice(items, ITEMS))
+    else:
+        yield name, value
+
+
 def _references(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    names: set[str] = set()
-    codes = [function.__code__]
-    while codes:
-        code = codes.pop()
-        names |= {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
-        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    for name in sorted(names):
+    for name in _globals(function.__code__):
         if name in function.__globals__:
             yield name, function.__globals__[name]
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -57,3 +79,15 @@ def _references(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
         except ValueError:  # a variable that is not assigned yet
             continue
+
+
+@functools.lru_cache(maxsize=1024)
+def _globals(code: types.CodeType) -> list[str]:
+    """The global names that code reads, and the code in it."""
+    names: set[str] = set()
+    codes = [code]
+    while codes:
+        code = codes.pop()
+        names |= {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return sorted(names)

@@ -102,6 +102,12 @@ class Objective(ELBO, nn.Module):
             for name, value in sums.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value.detach()
 
+    def exchange_notes(self, notes: tuple[int, dict[str, Tensor]]) -> tuple[int, dict[str, Tensor]]:
+        """Take these for what was noted, over how many data and the sums, and give those that it had."""
+        before = self._seen, self._sums
+        self._seen, self._sums = notes
+        return before
+
     def measures(self) -> dict[str, float]:
         """Means per datum of what was noted since the last call, and the values of the schedules now."""
         found = {name: float(value) / max(1, self._seen) for name, value in self._sums.items()}

@@ -16,6 +16,7 @@ from pyrovae.program import Program, as_elbo, as_program
 from pyrovae.structure import inspect_program
 from pyrovae.svi.batches import prepare
 from pyrovae.svi.door import check_data, check_last_batch, check_objective, warn_unseen
+from pyrovae.svi.engines.choose import check_engine
 from pyrovae.svi.loss import Loss, default_elbo, modules_of_loss
 from pyrovae.svi.result import EpochEnd, Fit
 from pyrovae.svi.run import Run
@@ -39,6 +40,7 @@ def fit(
     patience: int | None = None,
     seed: int = 0,
     restarts: int = 1,
+    engine: str = "auto",
     callbacks: Sequence[Callable[[EpochEnd], Any]] = (),
     resume: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
@@ -79,6 +81,12 @@ def fit(
         them), and go back to its best weights.
     restarts
         Number of chains: the first from the program's weights, the others from newly drawn ones.
+    engine
+        How steps run, to the same answers: "eager", as Python; "traced", the program and its gradients recorded once as
+        a graph, in the second step, and replayed; "compiled", that graph and the optimiser as machine code, several
+        steps in a call, for which a C++ compiler (on a GPU, Triton) is needed and a minute at first. "auto" takes what
+        the work left pays for. A program that cannot be recorded (it branches on values, draws with numpy, or changes
+        from epoch to epoch) is run as Python; `Fit.settings` says what ran, and why.
     callbacks
         Called after each epoch with an `EpochEnd`; one that returns True stops the chain.
     resume
@@ -110,6 +118,7 @@ def fit(
         for name, value in (("epochs", epochs), ("batch_size", batch_size), ("restarts", restarts))
     )
     patience = None if patience is None else at_least("patience", patience, 1)
+    engine = check_engine(engine)
     lr = positive("lr", lr)
     clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
     if callable(callbacks) or not all(callable(callback) for callback in callbacks):
@@ -170,6 +179,7 @@ def fit(
             folder=None if resume is None else Path(resume),
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
+            engine=engine,
         )
         with training_modes(program):
             return run.all()

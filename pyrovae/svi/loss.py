@@ -136,20 +136,33 @@ class Loss:
         size = len(batch)
         if not self.parameters():  # all that it learns is in closed form, and TraceEnum_ELBO would raise
             return torch.tensor(self.value(batch), dtype=torch.float64)
+        if self.differentiable:
+            loss = self.differentiable_value(batch)
+            if loss.requires_grad:
+                loss.backward()
+            return loss.detach()
         with self._weights(size):
-            if self.differentiable:
-                loss: Tensor = self.elbo.differentiable_loss(self.model, self.guide, *batch.args)
-                if not isinstance(loss, Tensor):
-                    return torch.tensor(float(loss) / size)
-                loss = loss / size
-                if loss.requires_grad:
-                    loss.backward()
-                return loss.detach()
             value = _first(self.elbo.loss_and_grads(self.model, self.guide, *batch.args))
         for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad /= size
         return torch.tensor(float(value) / size)
+
+    def differentiable_value(self, batch: Batch) -> Tensor:
+        """The loss of a batch, to be differentiated, of an estimator that has one."""
+        with self._weights(len(batch)):
+            loss = self.elbo.differentiable_loss(self.model, self.guide, *batch.args)
+            return torch.as_tensor(loss) / len(batch)
+
+    @contextmanager
+    def noting(self) -> Iterator[Callable[[], tuple[int, dict[str, Any]]]]:
+        """A block whose notes the objective keeps apart, and a function that tells them: how many data, and sums."""
+        exchange = getattr(self.elbo, "exchange_notes", lambda notes: notes)
+        before = exchange((0, {}))
+        try:
+            yield lambda: exchange((0, {}))
+        finally:
+            exchange(before)
 
     def value(self, batch: Batch) -> float:
         """The loss of a batch without gradient."""

@@ -6,8 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["load_optimizer", "make_optimizer", "make_scheduler", "scheduler_state", "step_scheduler"]
+__all__ = [
+    "is_plain_adam",
+    "load_optimizer",
+    "make_optimizer",
+    "make_scheduler",
+    "scheduler_state",
+    "step_scheduler",
+    "stepper",
+]
 
 
 def make_optimizer(make: Callable[..., Any], parameters: list[Any], lr: float) -> torch.optim.Optimizer:
@@ -69,3 +78,56 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     """Take up a state read from a run folder, whose lists were tuples."""
     groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in state["param_groups"]]
     optimizer.load_state_dict({"state": {int(k): v for k, v in state["state"].items()}, "param_groups": groups})
+
+
+def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether it is Adam as published, in one group, fused, without a hook."""
+    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    return (
+        type(optimizer) is torch.optim.Adam
+        and len(optimizer.param_groups) == 1
+        and not hooks
+        and all(
+            optimizer.param_groups[0][name] == value
+            for name, value in (("amsgrad", False), ("maximize", False), ("fused", True), ("differentiable", False))
+        )
+    )
+
+
+def stepper(optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> Callable[[list[Tensor]], None]:
+    """A step of an optimiser that has taken one before, for the gradients of these of its parameters.
+
+    Of plain Adam it is the kernel that `torch.optim.Adam` itself calls, without what surrounds it.
+    """
+    held = [optimizer.state.get(p) for p in parameters]
+
+    def through(gradients: list[Tensor]) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+    if not is_plain_adam(optimizer) or not all(held):
+        return through
+    first, second, steps = ([h[name] for h in held if h] for name in ("exp_avg", "exp_avg_sq", "step"))
+    group, kernel = optimizer.param_groups[0], torch._fused_adam_
+
+    def plain(gradients: list[Tensor]) -> None:
+        torch._foreach_add_(steps, 1)
+        kernel(
+            parameters,
+            gradients,
+            first,
+            second,
+            [],
+            steps,
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+
+    return plain

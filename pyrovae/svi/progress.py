@@ -34,6 +34,8 @@ def progress_bar(show: bool, chains: int, epochs: int, label: str = "ELBO") -> I
     with Progress(*columns, console=console, refresh_per_second=4, disable=not live) as progress:
         bar = _Bar(progress, chains, epochs, label)
         yield bar
+    if show:
+        console.print(f"engine: {bar.engine}", highlight=False, soft_wrap=True)
     if show and not live:
         console.print(bar.summary(), highlight=False, soft_wrap=True)
 
@@ -49,15 +51,15 @@ class _Bar:
         self.progress, self.chains, self.epochs, self.label = progress, chains, epochs, label
         self.began = self.drawn = time.monotonic()
         self.count = 0
-        self.text = ""
+        self.text = self.engine = ""
         self.task: Any = None
 
     def start(self, chain: int, epoch: int) -> None:
         name = "epochs" if self.chains == 1 else f"chain {chain + 1} of {self.chains}, epochs"
         self.task = self.progress.add_task(name, total=self.epochs, completed=epoch, rate="", elbo="")
 
-    def step(self) -> None:
-        self.count += 1
+    def step(self, count: int) -> None:
+        self.count += count
 
     def epoch(self, epoch: int, elbo: float, validation: float | None) -> None:
         now = time.monotonic()

@@ -17,12 +17,17 @@ from pyro.infer import Trace_MMD
 from torch import Tensor
 
 from pyrovae._modes import evaluating
+from pyrovae._record import NotRecordable
 from pyrovae._rng import Stream, derive, seed_all, seeded
 from pyrovae.program import Batch, Program
 from pyrovae.schedules import Scheduled
 from pyrovae.structure import trace_pair
 from pyrovae.svi.batches import Batches
 from pyrovae.svi.checkpoint import read_checkpoint, settings_of, write_checkpoint
+from pyrovae.svi.engines.choose import choose, make_engine
+from pyrovae.svi.engines.compiled import NotCompilable
+from pyrovae.svi.engines.eager import Eager, StoppedError
+from pyrovae.svi.engines.snapshot import Snapshot, finite_values
 from pyrovae.svi.history import History, to_dataset, versions
 from pyrovae.svi.loss import Loss, quiet
 from pyrovae.svi.optimizers import (
@@ -33,7 +38,7 @@ from pyrovae.svi.optimizers import (
 )
 from pyrovae.svi.progress import progress_bar
 from pyrovae.svi.result import EpochEnd, Fit, NonFiniteError
-from pyrovae.svi.step import culprit, take_step
+from pyrovae.svi.step import culprit
 
 __all__ = ["Run"]
 
@@ -62,17 +67,22 @@ class Run:
     folder: Path | None
     checkpoint_seconds: float
     progress: bool
+    engine: str = "auto"
     initial: dict[str, Tensor] = field(default_factory=dict)
     initial_loss: dict[str, Tensor] = field(default_factory=dict)
     finished: list[dict[str, Tensor]] = field(default_factory=list)
     histories: list[History] = field(default_factory=list)
     last_checkpoint: float = -math.inf  # the first epoch is kept at once
+    chosen: str = "eager"  # the engine
+    reason: str = ""  # why it is this one
+    recordings: Any = None
 
     def all(self) -> Fit:
         """Every chain, from the start or from the checkpoint."""
         for module in self.objective.modules[:1]:  # it holds the others
             module.to(self.batches.x.device).train()
         self.initial, self.initial_loss = _copy(self.program.weights()), _copy(self.loss_state())
+        self.chosen, self.reason = choose(self)
         pending = read_checkpoint(self)
         weights = sum(p.numel() for p in self.program.parameters())
         with (
@@ -82,6 +92,7 @@ class Run:
             for chain in range(len(self.finished), self.restarts):
                 self._chain(chain, pending, bar)
                 pending = None
+            bar.engine = f"{self.chosen} ({self.reason})"
         return self._result()
 
     def _chain(self, chain: int, pending: dict[str, Any] | None, bar: Any) -> None:
@@ -106,6 +117,7 @@ class Run:
                 history, start, best = History.from_state(pending["history"]), pending["epoch"], pending["best"]
             known = set(pyro.get_param_store().keys())
             self.histories.append(history)
+            engine = make_engine(self, optimizer)
             self._measures()  # what another run left in the objective
             bar.start(chain, start)
             for epoch in range(start, self.epochs):
@@ -117,7 +129,15 @@ class Run:
                 if self.program.updates:
                     with torch.no_grad():
                         self.program.update(self.batches.x, self.batches.context)
-                value = self._epoch(chain, epoch, optimizer, history, bar)
+                value = None
+                while value is None:
+                    try:
+                        value = self._epoch(engine, epoch, optimizer, history)
+                    except NotRecordable as error:
+                        engine = self._fall_back(error, optimizer)
+                    except StoppedError as error:
+                        raise self._non_finite(chain, epoch, error) from None
+                bar.step(-(-len(self.batches) // self.batch_size))
                 held_out = self._validate(self.held_out)
                 rate = optimizer.param_groups[0]["lr"]
                 history.add(value, held_out, float(rate), time.perf_counter() - began, self._measures())
@@ -185,19 +205,47 @@ class Run:
         for name in set(store.keys()) - known:
             del store[name]
 
-    def _epoch(self, chain: int, epoch: int, optimizer: torch.optim.Optimizer, history: History, bar: Any) -> float:
-        total, size = 0.0, len(self.batches)
-        order = torch.randperm(size).to(self.batches.x.device)
-        for step, index in enumerate(order.split(self.batch_size)):
-            batch = self.batches.take(index)
-            state = torch.get_rng_state()
-            value = take_step(self.objective, batch, optimizer, self.clip_norm, first=not history.steps)
-            if not math.isfinite(value):
-                raise self._non_finite(chain, epoch, step, batch, state)
+    def _epoch(self, engine: Any, epoch: int, optimizer: torch.optim.Optimizer, history: History) -> float:
+        """Take the steps of an epoch; the mean of their bounds over the data.
+
+        If an engine that does not look at each number meets one that is not finite, or cannot go on, the weights are
+        put back, and in the first case the epoch is run again by one that does look.
+        """
+        size, first = len(self.batches), not history.steps
+        careful = isinstance(engine, Eager)
+        kept = None if careful else Snapshot(self.program, self.objective, optimizer)
+        try:
+            losses = engine.epoch(self._shuffled(), first=first)
+            values = losses if careful else finite_values(losses, self.objective.parameters())
+        except NotRecordable:
+            self._put_back(kept)
+            raise
+        if values is None:
+            self._put_back(kept)
+            return self._epoch(Eager(self.objective, optimizer, self.clip_norm), epoch, optimizer, history)
+        total = 0.0
+        for start, value in zip(range(0, size, self.batch_size), values, strict=True):
             history.steps.append(-value)
-            total += -value * len(index) / size
-            bar.step()
+            total += -value * min(self.batch_size, size - start) / size
         return total
+
+    def _shuffled(self) -> Iterator[Batch]:
+        """All training data in a new order, batch by batch."""
+        order = torch.randperm(len(self.batches)).to(self.batches.x.device)
+        return (self.batches.take(index) for index in order.split(self.batch_size))
+
+    def _put_back(self, kept: Snapshot | None) -> None:
+        if kept is not None:
+            kept.restore()
+            self._measures()
+
+    def _fall_back(self, error: NotRecordable, optimizer: torch.optim.Optimizer) -> Any:
+        """Go on with the next plainer engine."""
+        if isinstance(error, NotCompilable):
+            self.chosen, self.reason = "traced", f"the program cannot be compiled: {error}"
+        else:
+            self.chosen, self.reason = "eager", f"the program cannot be recorded: {error}"
+        return make_engine(self, optimizer)
 
     def _validate(self, held_out: Batches | None) -> float | None:
         """The bound on validation data, on the same noise each time."""
@@ -245,13 +293,20 @@ class Run:
         chains = [*self.finished] or [_copy(self.program.weights())]
         best = max(range(len(chains)), key=lambda c: self.histories[c].quality(kept_best))
         self.program.load_weights(chains[best])
-        settings = {**settings_of(self), "best_chain": best, "versions": versions()}
+        settings = {
+            **settings_of(self),
+            "engine": self.chosen,
+            "engine_reason": self.reason,
+            "best_chain": best,
+            "versions": versions(),
+        }
         return Fit(self.program, history, settings, chains)
 
-    def _non_finite(self, chain: int, epoch: int, step: int, batch: Batch, state: Tensor) -> NonFiniteError:
+    def _non_finite(self, chain: int, epoch: int, stopped: StoppedError) -> NonFiniteError:
         """Name the site or the parameter that is not finite, on the noise of the failed step."""
-        torch.set_rng_state(state)
-        blamed = culprit(self.program, batch)
+        torch.set_rng_state(stopped.random_state)
+        blamed, step = culprit(self.program, stopped.batch), stopped.step
+        self.histories[-1].steps += [-value for value in stopped.losses]
         chains = len(self.finished)
         self.finished.append(_copy(self.program.weights()))
         if not self.histories[chains].epochs:

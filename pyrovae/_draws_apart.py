@@ -1,0 +1,79 @@
+"""A recorded graph in two: what it draws at random, and what it does with it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import fx
+from torch.fx.graph import CodeGen
+
+from pyrovae._simplify import FILLED, FRESH, is_random
+
+__all__ = ["draws_apart"]
+
+aten = torch.ops.aten
+
+
+def draws_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule] | None:
+    """A graph without arguments that draws, in the graph's order, and one that takes the draws before its arguments.
+
+    None where what is drawn depends on an argument, as of a Gamma. So a compiled graph has the numbers that Python has,
+    whatever order its code runs in.
+
+    Examples
+    --------
+    >>> from pyrovae._record import record
+    >>> draw, rest = draws_apart(record(lambda x: [x + torch.randn(3)], torch.zeros(3)))
+    >>> noise = draw()
+    >>> bool((rest(*noise, torch.ones(3))[0] == noise[0] + 1).all())
+    True
+    """
+    random = [n for n in graph.graph.nodes if is_random(n)]
+    drawing, made = fx.Graph(), {}
+
+    def made_of(node: fx.Node) -> fx.Node:
+        if node not in made:
+            if node.op == "get_attr":
+                made[node] = drawing.node_copy(node)
+            elif node.op != "call_function":
+                raise _DependsError
+            elif node.target in FRESH or node.target in FILLED:  # of its arguments, it takes the shape alone
+                value = node.meta["val"]
+                options = {"dtype": value.dtype, "device": value.device}
+                if node.target in FILLED:
+                    made[node] = drawing.call_function(
+                        aten.full.default, (list(value.shape), FILLED[node.target]), options
+                    )
+                else:
+                    made[node] = drawing.call_function(aten.empty.memory_format, (list(value.shape),), options)
+            else:
+                for needed in node.all_input_nodes:
+                    made_of(needed)
+                made[node] = drawing.node_copy(node, made.__getitem__)
+        return made[node]
+
+    try:
+        outputs = [made_of(node) for node in random]
+    except _DependsError:
+        return None
+    drawing.output(outputs)
+    drawing.set_codegen(CodeGen())
+    rest = copy.deepcopy(graph)
+    nodes: dict[str, fx.Node] = {n.name: n for n in rest.graph.nodes}
+    before: Any = next(iter(rest.graph.nodes))
+    for node in random:
+        old = nodes[node.name]
+        with rest.graph.inserting_before(before):
+            given = rest.graph.placeholder(f"drawn_{node.name}")
+        given.meta.update(old.meta)
+        old.replace_all_uses_with(given)
+        rest.graph.erase_node(old)
+    rest.graph.eliminate_dead_code()
+    rest.recompile()
+    return fx.GraphModule(graph, drawing), rest
+
+
+class _DependsError(Exception):
+    """What is drawn depends on an argument."""

@@ -1,0 +1,99 @@
+"""A function of tensors as the graph of the operations that it ran, to be run again without its Python."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pyro
+import pyro.util
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.graph import CodeGen
+from torch.overrides import TorchFunctionMode
+
+from pyrovae._rng import preserved
+from pyrovae._simplify import simplify
+
+__all__ = ["NotRecordable", "record"]
+
+
+class NotRecordable(RuntimeError):
+    """A function that cannot be run as a graph, and why."""
+
+
+def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor) -> fx.GraphModule:
+    """The graph of what a function did with these tensors, from tensors of the same shapes to a list of tensors.
+
+    It is run once, handlers, distributions and autograd included; what it draws at random is drawn anew whenever the
+    graph runs, in the same order, from the global generator. The random state is left as it was; tensors that the
+    function writes to in place are written to.
+
+    Raises
+    ------
+    NotRecordable
+        If the function asks for the value of a tensor, draws with numpy or python, or does what has no graph.
+
+    Examples
+    --------
+    >>> def slope(x):
+    ...     return torch.autograd.grad((x**2 + torch.randn(3)).sum(), x)
+    >>> graph = record(slope, torch.ones(3, requires_grad=True))
+    >>> graph(torch.tensor([1.0, 2.0, 3.0]))
+    [tensor([2., 4., 6.])]
+    """
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - a program of the user's may draw from it
+    with preserved(), _without_values():
+        try:
+            graph = make_fx(lambda *given: list(function(*given)), _error_on_data_dependent_ops=True)(*arguments)
+        except Exception as error:  # whatever it is, the function can still be run as it is
+            raise NotRecordable(_reason(error)) from error
+        drawn = random.getstate() != states[0] or not _equal(np.random.get_state(), states[1])  # noqa: NPY002
+    if drawn:
+        raise NotRecordable("it draws with numpy or python, whose numbers a recording would repeat")
+    graph.graph.set_codegen(CodeGen())  # a list in, a list out
+    return simplify(graph)
+
+
+class _Values(TorchFunctionMode):
+    """``x.item()`` as x itself: what Pyro's estimators add up beside the gradient. A branch on it still fails."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0].detach() if func is Tensor.item else func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _without_values() -> Iterator[None]:
+    """A block in which Pyro does not look whether a number is finite; `fit` does."""
+    never = mock.Mock(return_value=False)
+    with (
+        _Values(),
+        mock.patch.object(pyro.util, "torch_isnan", never),
+        mock.patch.object(pyro.util, "torch_isinf", never),
+    ):
+        yield
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _reason(error: Exception) -> str:
+    """What happened and where, for people: the last line that is neither torch's nor Pyro's."""
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if not any(part in Path(f.filename).parts for part in ("torch", "pyro", "unittest", "contextlib.py"))
+        and Path(f.filename).name not in ("_record.py", "contextlib.py")
+    ]
+    where = f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    said = str(error).split("\n")[0]
+    if "_local_scalar_dense" in said or "data-dependent" in said or "is_nonzero" in said:
+        return f"it asks for the value of a tensor{where}"
+    return f"{type(error).__name__}: {said[:160]}{where}"

@@ -1,0 +1,195 @@
+"""Several steps of Adam on a recorded loss as one compiled function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from pyrovae._draws_apart import draws_apart
+from pyrovae._record import NotRecordable, record
+from pyrovae._rng import preserved
+from pyrovae.program import Batch
+from pyrovae.svi.engines.recording import Recording, tensors_of
+
+if TYPE_CHECKING:
+    from pyrovae.svi.engines.traced import Traced
+
+__all__ = ["Block", "NotCompilable"]
+
+CLOSE = 1e-4  # relative, between the losses of compiled steps and those of replayed ones
+
+
+class NotCompilable(NotRecordable):
+    """A recording that compiles to no code, or to code that gives other numbers."""
+
+
+class Block:
+    """So many steps of Adam, compiled for batches of one shape.
+
+    What the program draws is drawn outside, in the order of the steps. When it is first run, the same steps are
+    replayed and must come to the same losses.
+
+    Parameters
+    ----------
+    engine
+        What replays steps, and whose optimiser, Adam, has taken one.
+    recording, batch
+        The loss, and data of its shape.
+    steps
+        How many in a call.
+
+    Raises
+    ------
+    NotCompilable
+        If the compiler fails.
+
+    References
+    ----------
+    Kingma & Ba 2014, 1412.6980, algorithm 1.
+    """
+
+    def __init__(self, engine: Traced, recording: Recording, batch: Batch, steps: int) -> None:
+        self.engine, self.recording = engine, recording
+        self.group = engine.optimizer.param_groups[0]
+        apart = draws_apart(recording.graph)
+        self.draw = apart[0] if apart else None
+        self.rest = apart[1] if apart else recording.graph
+        self.steps = steps if apart else 1
+        state = recording.state.tensors
+        held = [engine.optimizer.state.get(state[i]) for i in recording.trained]
+        if not all(held):
+            raise NotCompilable("a parameter has had no gradient before")
+        self.counts = [h["step"] for h in held if h]
+        if len({float(count) for count in self.counts}) > 1:
+            raise NotCompilable("its parameters have taken different numbers of steps")
+        moments = [h[name] for name in ("exp_avg", "exp_avg_sq") for h in held if h]
+        self.held = [t.detach() for t in (*state, *moments)]  # the same memory
+        self.rates = torch.zeros(2, self.steps, device=self.held[0].device)
+        self.checked = False
+        self.compiled = self._compile(batch)
+
+    def run(self, first: Batch, more: Iterable[Batch]) -> list[Tensor]:
+        """Take the steps on these batches; the losses."""
+        given: list[tuple[Batch, list[Tensor]]] = []
+        for batch in chain((first,), more):
+            given.append((batch, self._drawn()))
+        self._set_rates()
+        with torch.no_grad():
+            if not self.checked:
+                return self._check(given)
+            values = self._call(given)
+            torch._foreach_add_(self.counts, self.steps)
+        return values
+
+    def _drawn(self) -> list[Tensor]:
+        return self.draw.forward() if self.draw is not None else []
+
+    def _call(self, given: list[tuple[Batch, list[Tensor]]]) -> list[Tensor]:
+        flat = [t for batch, drawn in given for t in (*drawn, *tensors_of(batch))]
+        values = list(self.compiled(*self.held, self.rates, *flat))
+        self.recording.settle(self.engine.recordings.loss.elbo, [], values[self.steps :])
+        return values[: self.steps]
+
+    def _set_rates(self) -> None:
+        """The step sizes and the corrections of the second moment, steps by steps."""
+        count, (first, second) = float(self.counts[0]), self.group["betas"]
+        later = [count + 1 + j for j in range(self.steps)]
+        sizes = [float(self.group["lr"]) / (1 - first**t) for t in later]
+        self.rates.copy_(torch.tensor([sizes, [math.sqrt(1 - second**t) for t in later]]))
+
+    def _function(self, *flat: Tensor) -> list[Tensor]:
+        """The steps, written to the tensors of the state in the end."""
+        recording, given = self.recording, iter(flat)
+        state = [next(given) for _ in recording.state.tensors]
+        first, second = ([next(given) for _ in recording.trained] for _ in range(2))
+        before = [*state], [*first], [*second]
+        rates = next(given)
+        drawn = len(self.draw.graph.find_nodes(op="output")[0].args[0]) if self.draw is not None else 0
+        each = (len(flat) - len(self.held) - 1) // self.steps
+        losses: list[Tensor] = []
+        totals: list[Tensor] = []
+        for step in range(self.steps):
+            own = [next(given) for _ in range(each)]
+            loss, gradients, buffers, sums = recording.split(self.rest.forward(*own[:drawn], *state, *own[drawn:]))
+            gradients = self._clipped(gradients)
+            for j, (index, gradient) in enumerate(zip(recording.trained, gradients, strict=True)):
+                state[index], first[j], second[j] = self._adam(
+                    state[index], gradient, first[j], second[j], rates[:, step]
+                )
+            for index, value in zip(recording.reassigned, buffers, strict=True):
+                state[index] = value
+            losses.append(loss)
+            totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else list(sums)
+        for old, new in zip(chain(*before), chain(state, first, second), strict=True):
+            if old is not new:
+                old.copy_(new)
+        return [*losses, *totals]
+
+    def _adam(self, p: Tensor, g: Tensor, m: Tensor, v: Tensor, rates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        beta1, beta2 = self.group["betas"]
+        if self.group["weight_decay"]:
+            g = g + self.group["weight_decay"] * p
+        m = m + (g - m) * (1 - beta1)
+        v = v * beta2 + g * g * (1 - beta2)
+        return p - rates[0] * m / (v.sqrt() / rates[1] + self.group["eps"]), m, v
+
+    def _clipped(self, gradients: list[Tensor]) -> list[Tensor]:
+        if self.engine.clip_norm is None:
+            return gradients
+        norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+        factor = torch.clamp(self.engine.clip_norm / (norm + 1e-6), max=1.0)
+        return [factor * g for g in gradients]
+
+    def _compile(self, batch: Batch) -> Any:
+        examples = [t.clone() for t in self.held]
+        with preserved(), torch.no_grad():
+            again = [t.clone() for _ in range(self.steps) for t in (*self._drawn(), *tensors_of(batch))]
+            flat = [*examples, self.rates.clone(), *again]
+            options: dict[str, Any] = {"fallback_random": True}
+            options |= {"triton.cudagraphs": True} if batch.x.is_cuda else {"cpp_wrapper": True}
+            try:
+                graph = record(self._function, *flat)
+                for node in graph.graph.nodes:  # the shapes that one tool noted are not to another's liking
+                    node.meta.clear()
+                shapes = FakeTensorMode(shape_env=ShapeEnv())  # without it nothing is kept on disk
+                with tracing(TracingContext(shapes)):
+                    return torch._inductor.compile(graph, flat, options=options)
+            except Exception as error:  # the run goes on without it
+                raise NotCompilable(f"the compiler failed: {type(error).__name__}: {_first_line(error)}") from error
+
+    def _check(self, given: list[tuple[Batch, list[Tensor]]]) -> list[Tensor]:
+        """Take the steps both ways, from the same weights and on the same draws; keep what the replay came to.
+
+        Raises
+        ------
+        NotCompilable
+            If the losses differ.
+        """
+        tensors = [*self.held, *self.counts]
+        before = [t.clone() for t in tensors]
+        random_state = torch.get_rng_state()
+        with self.engine.recordings.loss.noting():
+            ours = torch.stack(self._call(given)).clone()
+        for tensor, kept in zip(tensors, before, strict=True):
+            tensor.copy_(kept)
+        if self.draw is None:
+            torch.set_rng_state(random_state)
+        theirs = [self.engine.step(batch, (self.rest, drawn)) for batch, drawn in given]
+        expected = torch.stack(theirs)
+        off = float(((ours - expected).abs() / expected.abs().clamp(min=1e-3)).max())
+        if off > CLOSE:  # not so where a loss is not finite, which the end of the epoch finds
+            raise NotCompilable(f"compiled, its steps give losses that differ by {off:.1e} of them from those replayed")
+        self.checked = True
+        return theirs
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]

@@ -1,0 +1,63 @@
+"""Which engine runs the steps, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyrovae.svi.engines.compiled import Compiled, missing_compiler
+from pyrovae.svi.engines.eager import Eager
+from pyrovae.svi.engines.traced import Recordings, Traced
+
+if TYPE_CHECKING:
+    from pyrovae.svi.run import Run
+
+__all__ = ["ENGINES", "check_engine", "choose", "make_engine"]
+
+ENGINES = ("auto", "eager", "traced", "compiled")
+RECORDED = 1_000  # steps from which on a recording, of a second or less, has paid
+
+
+def check_engine(engine: str) -> str:
+    """One of `ENGINES`.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine: expected one of {', '.join(map(repr, ENGINES))}, got {engine!r}")
+    return engine
+
+
+def choose(run: Run) -> tuple[str, str]:
+    """The engine for a run, and the reason in a few words.
+
+    The choice follows from the run's own numbers, not from the machine's load, so that the same run makes it again.
+    """
+    steps = run.restarts * run.epochs * -(-len(run.batches) // run.batch_size)
+    made = getattr(run.optimizer, "func", run.optimizer)
+    if made is torch.optim.LBFGS:
+        return "eager", "L-BFGS evaluates the loss several times in a step"
+    if not run.objective.differentiable:
+        return "eager", f"{type(run.objective.elbo).__name__} differentiates by itself"
+    if run.engine == "compiled" and (missing := missing_compiler(run.batches.x.device)):
+        return "traced", missing
+    if run.engine != "auto":
+        return run.engine, "asked for"
+    if steps < RECORDED:
+        return "eager", f"{steps:,} steps, too few to pay for a recording"
+    return "traced", f"{steps:,} steps, which pay for a recording"
+
+
+def make_engine(run: Run, optimizer: torch.optim.Optimizer) -> Any:
+    """The engine of a chain."""
+    if run.chosen == "eager":
+        return Eager(run.objective, optimizer, run.clip_norm)
+    run.recordings = run.recordings or Recordings(run.objective)
+    if run.chosen == "compiled":
+        full = len(run.batches) // run.batch_size
+        return Compiled(run.objective, optimizer, run.clip_norm, run.recordings, full)
+    return Traced(run.objective, optimizer, run.clip_norm, run.recordings)
