@@ -14,7 +14,6 @@ import numpy as np
 import pyro
 import pyro.util
 from torch import Tensor, fx
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 from torch.overrides import TorchFunctionMode
 
@@ -48,6 +47,8 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor) -> fx.
     >>> graph(torch.tensor([1.0, 2.0, 3.0]))
     [tensor([2., 4., 6.])]
     """
+    from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
+
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - a program of the user's may draw from it
     with preserved(), _without_values():
         try:

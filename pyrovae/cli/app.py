@@ -84,6 +84,12 @@ def fit(
         int, typer.Option(metavar="N", min=0, help="Of weights, training and draws; not of the split.")
     ] = 0,
     restarts: Annotated[int, typer.Option(metavar="N", min=1, help="Independent chains; the best one is kept.")] = 1,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="How steps run: eager, traced, compiled, or auto.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="Of matrix products: float32, or bf16 where that is faster.")
+    ] = "float32",
     patience: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Stop after so many epochs without gain on the held-out data."),
@@ -129,6 +135,8 @@ def fit(
                 batch_size=batch_size,
                 seed=seed,
                 restarts=restarts,
+                engine=engine,
+                precision=precision,
                 patience=patience,
                 draws=draws,
                 binarize=None if binarize is None else binarize.value,

@@ -36,6 +36,8 @@ class FitOptions:
     batch_size: int
     seed: int
     restarts: int
+    engine: str
+    precision: str
     patience: int | None
     draws: int | None
     binarize: str | None
@@ -113,6 +115,8 @@ def _fit(options: FitOptions, folder: RunFolder, program: Any, train: Data, test
             patience=options.patience,
             seed=options.seed,
             restarts=options.restarts,
+            engine=options.engine,
+            precision=options.precision,
             resume=folder.path,
             checkpoint_seconds=CHECKPOINT_SECONDS,
             progress=not options.quiet,
@@ -158,7 +162,7 @@ def _busy(options: FitOptions, what: str) -> AbstractContextManager[Any]:
 
 
 def _training(options: FitOptions) -> dict[str, Any]:
-    names = ("epochs", "lr", "batch_size", "seed", "restarts", "patience", "draws")
+    names = ("epochs", "lr", "batch_size", "seed", "restarts", "engine", "precision", "patience", "draws")
     return {name: getattr(options, name) for name in names}
 
 

@@ -17,6 +17,7 @@ from pyrovae.structure import inspect_program
 from pyrovae.svi.batches import prepare
 from pyrovae.svi.door import check_data, check_last_batch, check_objective, warn_unseen
 from pyrovae.svi.engines.choose import check_engine
+from pyrovae.svi.engines.precision import check_precision
 from pyrovae.svi.loss import Loss, default_elbo, modules_of_loss
 from pyrovae.svi.result import EpochEnd, Fit
 from pyrovae.svi.run import Run
@@ -41,6 +42,7 @@ def fit(
     seed: int = 0,
     restarts: int = 1,
     engine: str = "auto",
+    precision: str = "float32",
     callbacks: Sequence[Callable[[EpochEnd], Any]] = (),
     resume: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
@@ -87,6 +89,10 @@ def fit(
         steps in a call, for which a C++ compiler (on a GPU, Triton) is needed and a minute at first. "auto" takes what
         the work left pays for. A program that cannot be recorded (it branches on values, draws with numpy, or changes
         from epoch to epoch) is run as Python; `Fit.settings` says what ran, and why.
+    precision
+        "float32": products of matrices as torch's setting has them; "bf16": those of float32 matrices may be computed
+        in bfloat16, where the processor is faster at that. They are added up and kept in float32, as is everything
+        else, densities among it. Validation is in float32.
     callbacks
         Called after each epoch with an `EpochEnd`; one that returns True stops the chain.
     resume
@@ -180,6 +186,7 @@ def fit(
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
             engine=engine,
+            precision=check_precision(precision),
         )
         with training_modes(program):
             return run.all()

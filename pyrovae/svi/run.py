@@ -27,6 +27,7 @@ from pyrovae.svi.checkpoint import read_checkpoint, settings_of, write_checkpoin
 from pyrovae.svi.engines.choose import choose, make_engine
 from pyrovae.svi.engines.compiled import NotCompilable
 from pyrovae.svi.engines.eager import Eager, StoppedError
+from pyrovae.svi.engines.precision import products_in
 from pyrovae.svi.engines.snapshot import Snapshot, finite_values
 from pyrovae.svi.history import History, to_dataset, versions
 from pyrovae.svi.loss import Loss, quiet
@@ -68,6 +69,7 @@ class Run:
     checkpoint_seconds: float
     progress: bool
     engine: str = "auto"
+    precision: str = "float32"
     initial: dict[str, Tensor] = field(default_factory=dict)
     initial_loss: dict[str, Tensor] = field(default_factory=dict)
     finished: list[dict[str, Tensor]] = field(default_factory=list)
@@ -215,13 +217,15 @@ class Run:
         careful = isinstance(engine, Eager)
         kept = None if careful else Snapshot(self.program, self.objective, optimizer)
         try:
-            losses = engine.epoch(self._shuffled(), first=first)
+            with products_in(self.precision):
+                losses = engine.epoch(self._shuffled(), first=first)
             values = losses if careful else finite_values(losses, self.objective.parameters())
         except NotRecordable:
             self._put_back(kept)
             raise
         if values is None:
             self._put_back(kept)
+            engine.forget()
             return self._epoch(Eager(self.objective, optimizer, self.clip_norm), epoch, optimizer, history)
         total = 0.0
         for start, value in zip(range(0, size, self.batch_size), values, strict=True):
@@ -231,8 +235,7 @@ class Run:
 
     def _shuffled(self) -> Iterator[Batch]:
         """All training data in a new order, batch by batch."""
-        order = torch.randperm(len(self.batches)).to(self.batches.x.device)
-        return (self.batches.take(index) for index in order.split(self.batch_size))
+        return self.batches.shuffled(self.batch_size)
 
     def _put_back(self, kept: Snapshot | None) -> None:
         if kept is not None:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch._guards import TracingContext, tracing
-from torch._subclasses import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from pyrovae._draws_apart import draws_apart
+from pyrovae._products import use_onednn
 from pyrovae._record import NotRecordable, record
 from pyrovae._rng import preserved
 from pyrovae.program import Batch
@@ -149,6 +147,10 @@ class Block:
         return [factor * g for g in gradients]
 
     def _compile(self, batch: Batch) -> Any:
+        from torch._guards import TracingContext, tracing  # slow to import, as is sympy, which they need
+        from torch._subclasses import FakeTensorMode
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
         examples = [t.clone() for t in self.held]
         with preserved(), torch.no_grad():
             again = [t.clone() for _ in range(self.steps) for t in (*self._drawn(), *tensors_of(batch))]
@@ -157,6 +159,7 @@ class Block:
             options |= {"triton.cudagraphs": True} if batch.x.is_cuda else {"cpp_wrapper": True}
             try:
                 graph = record(self._function, *flat)
+                use_onednn(graph)
                 for node in graph.graph.nodes:  # the shapes that one tool noted are not to another's liking
                     node.meta.clear()
                 shapes = FakeTensorMode(shape_env=ShapeEnv())  # without it nothing is kept on disk

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pyrovae._products import on_amd
 from pyrovae.svi.engines.compiled import Compiled, missing_compiler
 from pyrovae.svi.engines.eager import Eager
 from pyrovae.svi.engines.traced import Recordings, Traced
@@ -17,6 +18,9 @@ __all__ = ["ENGINES", "check_engine", "choose", "make_engine"]
 
 ENGINES = ("auto", "eager", "traced", "compiled")
 RECORDED = 1_000  # steps from which on a recording, of a second or less, has paid
+COMPILING = 30.0  # seconds, of a program of common size, when nothing is on disk yet
+HANDLED = 1.5e-4  # seconds of a replayed step that are not arithmetic
+PRODUCTS = 4e11  # multiplications in matrix products a second that a processor of AMD loses to MKL
 
 
 def check_engine(engine: str) -> str:
@@ -48,8 +52,15 @@ def choose(run: Run) -> tuple[str, str]:
     if run.engine != "auto":
         return run.engine, "asked for"
     if steps < RECORDED:
-        return "eager", f"{steps:,} steps, too few to pay for a recording"
-    return "traced", f"{steps:,} steps, which pay for a recording"
+        return "eager", f"{steps:,} steps do not pay for a recording"
+    weights = sum(p.numel() for p in run.objective.parameters())
+    slow = on_amd() and run.batches.x.device.type == "cpu"
+    saved = steps * (HANDLED + slow * 3.0 * run.batch_size * weights / PRODUCTS)
+    if saved < 2 * COMPILING:
+        return "traced", f"{steps:,} steps pay for a recording, not for a compiler"
+    if (missing := missing_compiler(run.batches.x.device)) or made is not torch.optim.Adam:
+        return "traced", missing or "the optimiser is not Adam, which alone is compiled"
+    return "compiled", f"compiled, {steps:,} steps take some {saved:.0f} s less"
 
 
 def make_engine(run: Run, optimizer: torch.optim.Optimizer) -> Any:

@@ -70,6 +70,11 @@ class Compiled(Traced):
         self.full = full
         self.blocks: dict[int, tuple[Recording, Block]] = {}
 
+    def forget(self) -> None:
+        """As `Traced.forget`."""
+        super().forget()
+        self.blocks.clear()
+
     def epoch(self, batches: Iterable[Batch], *, first: bool = False) -> list[Any]:
         """As `Traced.epoch`.
 

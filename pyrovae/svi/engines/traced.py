@@ -113,6 +113,10 @@ class Traced:
         self.recordings, self.optimizer, self.clip_norm = recordings, optimizer, clip_norm
         self.steppers: dict[int, tuple[Recording, Callable[[list[Tensor]], None]]] = {}
 
+    def forget(self) -> None:
+        """As `Eager.forget`: the optimiser's state may be held by other tensors now."""
+        self.steppers.clear()
+
     def epoch(self, batches: Iterable[Batch], *, first: bool = False) -> list[Any]:
         """As `Eager.epoch`; the losses are tensors, and not looked at.
 
