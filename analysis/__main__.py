@@ -30,7 +30,7 @@ QUICK: dict[str, list[str]] = {
     "imputation": ["--epochs", "60"],
     "posterior_workflow": ["--epochs", "100", "--draws", "500", "--data", "150"],
     "ppca_ground_truth": ["--epochs", "2000"],
-    "semi_supervised": ["--digits", "--labels", "50", "300", "--epochs", "40", "--latents", "16", "--hidden", "128"],
+    "semi_supervised": ["--digits", "--codes", "0", "--labels", "50", "300", "--latents", "16", "--batch", "200"],
     "importance_weighting": ["--data", "digits", "--epochs", "100", "100", "50", "--draws", "500"],
     "bars": ["--seeds", "3"],
 }

@@ -14,6 +14,10 @@ made exactly.
 
 What differs: 16 latents and 128 units unless told, Adam, PyTorch's initial weights; the likelihood suits the data; the
 score function, with a baseline that a network learns, is a second, cheaper estimator of the sum over y.
+
+The default α is the paper's, which was 50 for 100 labels of 50,000 images. It is too small where there are few images:
+1.5 for 100 labels of 1,500 small digits gave an accuracy of .75, and 100 gave .91. Give 50 or more there. The weight of
+a label whose row is repeated is that of all its copies together.
 """
 
 from __future__ import annotations

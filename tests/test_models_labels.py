@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -306,15 +307,44 @@ def test_conditional_describes_given_the_label(digits: pv.Data) -> None:
 # the analysis
 
 
-def test_analysis_of_semi_supervision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_labelled_rows_are_repeated_up_to_a_share(digits: pv.Data) -> None:
+    data = pv.data.labels_as_context(digits, 20).take(slice(0, 1000))
+    known = int(data.context.sum())
+    found = analysis.repeated(data, 0.2)
+    times = round(200 / known)
+    assert (len(found), int(found.context.sum())) == (1000 + (times - 1) * known, times * known)
+    torch.testing.assert_close(
+        found.context.argmax(-1)[1000:], data.context.argmax(-1)[data.context.sum(-1) > 0].repeat_interleave(times - 1)
+    )
+
+
+def test_m2_is_given_the_codes_of_m1(digits: pv.Data, tmp_path: Path) -> None:
+    """The means of q(z|x) of the program that is kept, with the labels of their images."""
+    options = argparse.Namespace(codes=3, first=2, steps=0, out=tmp_path)
+    train, test = digits.split()
+    found = analysis.encoded(train, test, options)
+    again = analysis.encoded(train, test, options)
+    for part, same, images in zip(found[:2], again[:2], (train, test), strict=True):
+        assert part.x.shape == (len(images), 3)
+        torch.testing.assert_close(part.x, same.x, rtol=0, atol=0)
+        np.testing.assert_array_equal(part.labels, images.labels)
+    assert found[2] == again[2]  # what is done is read, not made again
+
+
+@pytest.mark.parametrize(("codes", "model"), [("3", "M1+M2"), ("0", "M2")])
+def test_analysis_of_semi_supervision(
+    codes: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     few = ["--digits", "--steps", "20", "--hidden", "30", "--labels", "20", "40", "--out", str(tmp_path)]
+    few += ["--codes", codes, "--batch", "100"]
     table = analysis.main(few)
     assert table["labels"].tolist() == [20, 40]
+    assert (table["model"] == model).all()
     assert ((table["accuracy"] > 0) & (table["accuracy"] <= 1)).all()
     assert (tmp_path / "semi_supervised.png").stat().st_size > 10_000
     rows = pd.read_csv(tmp_path / "semi_supervised.csv")
     assert {"labels", "seed", "epochs", "images", "accuracy", "seconds"} <= set(rows.columns)
-    assert "labels" in capsys.readouterr().out
+    assert f"20 labels give {model} " in capsys.readouterr().out
     began = rows["seconds"].tolist()
     analysis.main(few)  # what is done is read, not made again
     assert pd.read_csv(tmp_path / "semi_supervised.csv")["seconds"].tolist() == began
