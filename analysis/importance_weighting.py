@@ -80,17 +80,22 @@ def measure(
 def draw(table: pd.DataFrame, options: argparse.Namespace) -> plt.Figure:
     """The evidence and the ELBO of each model."""
     figure, ax = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
-    at = np.arange(len(table))
+    at, handles = np.arange(len(table)), []
     for name, colour, marker in (("NLL", "#0072B2", "o"), ("−ELBO", "#D55E00", "s")):
         error = 2 * table["s.e."] if name == "NLL" else None
-        ax.errorbar(at, table[name], yerr=error, fmt=marker, color=colour, capsize=4, label=name)
+        handles.append(ax.errorbar(at, table[name], yerr=error, fmt=marker, color=colour, capsize=4, label=name))
     if table["Burda"].notna().any():
-        ax.plot(at, table["Burda"], "k_", ms=22, label="NLL of Burda et al., 3,280 epochs")
-    ax.set_xticks(at, [f"k = {k}\n{e} epochs" for k, e in zip(table["k"], table["epochs"], strict=True)])
+        handles += ax.plot(at, table["Burda"], "k_", ms=22, label="NLL of Burda et al., 3,280 epochs")
+    ax.set_xticks(at, [f"k = {k}\n{counted(e)}" for k, e in zip(table["k"], table["epochs"], strict=True)])
     ax.set(ylabel="nats per held-out datum", xlim=(-0.5, len(table) - 0.5))
-    ax.set_title(f"{options.data}: what more draws in the bound change (bars: 2 s.e.)", loc="left", fontsize=11)
-    ax.legend(frameon=False)
+    ax.set_title(f"{options.data}: what more draws in the bound change (bars: ±2 s.e.)", loc="left", fontsize=11)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
+
+
+def counted(epochs: float) -> str:
+    """So many epochs, in words."""
+    return f"{epochs:.0f} epoch{'' if epochs == 1 else 's'}"
 
 
 def verdict(table: pd.DataFrame) -> str:
@@ -99,9 +104,9 @@ def verdict(table: pd.DataFrame) -> str:
     gain, gap = first["NLL"] - last["NLL"], last["gap"] - first["gap"]
     better = "is better by" if gain > 0 else "is worse by"
     return (
-        f"With k = {last['k']:.0f} and {last['epochs']:.0f} epochs the model {better} {abs(gain):.2f} nats than with "
-        f"k = {first['k']:.0f} and {first['epochs']:.0f}; its guide's gap is {'wider' if gap > 0 else 'narrower'} by "
-        f"{abs(gap):.2f}."
+        f"With k = {last['k']:.0f} and {counted(last['epochs'])} the model {better} {abs(gain):.2f} nats than with "
+        f"k = {first['k']:.0f} and {counted(first['epochs'])}; its guide's gap is "
+        f"{'wider' if gap > 0 else 'narrower'} by {abs(gap):.2f}."
     )
 
 
@@ -124,15 +129,16 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     rows = []
     for k, epochs in zip(options.k, options.epochs, strict=True):
         rows.append(measure(k, epochs, train, test, options.out / "fits", options))
-        print(f"k = {k}, {epochs} epochs: NLL {rows[-1]['NLL']:.2f} ± {rows[-1]['s.e.']:.2f}", flush=True)
+        print(f"k = {k}, {counted(epochs)}: NLL {rows[-1]['NLL']:.2f} ± {rows[-1]['s.e.']:.2f}", flush=True)
     table = pd.DataFrame(rows)
     options.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.out / "importance_weighting.csv", index=False)
     figure = draw(table, options)
     figure.savefig(options.out / "importance_weighting.png", dpi=150)
     plt.close(figure)
-    print("\n" + table.to_string(index=False, float_format="{:.2f}".format, na_rep="–"))
-    print("\n" + verdict(table) if len(table) > 1 else "")
+    print("\n" + table.dropna(axis=1, how="all").to_string(index=False, float_format="{:.2f}".format, na_rep="–"))
+    if len(table) > 1:
+        print(f"\nverdict: {verdict(table)}")
     return table
 
 

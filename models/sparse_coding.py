@@ -22,64 +22,16 @@ What differs: Ψ is diagonal, of active spikes alone, so that the M step is exac
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import pyro.distributions as dist
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 import pyrovae as pv
 
 ROWS = 256
-
-
-class Marginal(TorchDistribution):
-    """p(x|s) of states s (…, H), without the slab; of each state one matrix H × H is factorised, none of d × d."""
-
-    arg_constraints = {}  # noqa: RUF012  as torch has it
-    support = constraints.real_vector
-
-    def __init__(self, s: Tensor, w: Tensor, mean: Tensor, spread: Tensor, sigma: Tensor) -> None:
-        self.w, self.sigma, self.slab, self.scale = w, sigma, s * mean, s * spread
-        inner = self.scale.unsqueeze(-1) * (w.T @ w) * self.scale.unsqueeze(-2) / sigma**2
-        self.factor = torch.linalg.cholesky(inner + torch.eye(s.shape[-1]).to(s))
-        super().__init__(s.shape[:-1], w.shape[:1], validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        """W_s m_s."""
-        return self.slab @ self.w.T
-
-    def _projected(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """x − W_s m_s, and L⁻¹ Ψ_s^½ W_sᵀ(x − W_s m_s)/σ with L Lᵀ = I + Ψ_s^½ W_sᵀW_s Ψ_s^½/σ²."""
-        rest = value - self.mean
-        within = (self.scale * (rest @ self.w) / self.sigma).unsqueeze(-1)
-        factor = self.factor.expand(within.shape[:-2] + self.factor.shape[-2:])
-        return rest, torch.linalg.solve_triangular(factor, within, upper=False).squeeze(-1)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log density, by the identities of Woodbury and Sylvester."""
-        rest, within = self._projected(value)
-        square = (rest.square().sum(-1) - within.square().sum(-1)) / self.sigma**2
-        half_log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        d = value.shape[-1]
-        return -square / 2 - half_log_det - d * (self.sigma.log() + math.log(2 * math.pi) / 2)
-
-    def moments(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """κ_s (…, H) and Λ_s (…, H, H) of the slab given x, 0 where s is."""
-        _, within = self._projected(value)
-        half = torch.linalg.solve_triangular(self.factor, torch.diag_embed(self.scale), upper=False)
-        return self.slab + (within.unsqueeze(-2) @ half).squeeze(-2) / self.sigma, half.mT @ half
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draws of x."""
-        slab = self.slab.expand(torch.Size(sample_shape) + self.slab.shape)
-        clean = (slab + self.scale * torch.randn_like(slab)) @ self.w.T
-        return clean + self.sigma * torch.randn_like(clean)
 
 
 class SpikeAndSlab(nn.Module):
@@ -113,7 +65,7 @@ class SpikeAndSlab(nn.Module):
 
     def forward(self, z: Tensor) -> dist.TorchDistribution:
         """p(x|s)."""
-        return Marginal(z, self.w, self.slab, self.spread, self.sigma)
+        return pv.distributions.SpikeAndSlabNormal(z, self.w, self.slab, self.spread, self.sigma)
 
     def update(self, x: Tensor, guide: Callable[[Tensor], Any]) -> None:
         """The M step, of a guide whose states can be listed."""
@@ -124,7 +76,8 @@ class SpikeAndSlab(nn.Module):
             weight = q.log_prob(s).exp()
             kappa, within = self(s).moments(some)
             weighted = weight.unsqueeze(-1) * kappa
-            both = (weight[..., None, None] * within).sum((0, 1)) + weighted.flatten(0, 1).T @ kappa.flatten(0, 1)
+            both = (weight.flatten() @ within.flatten(0, 1).flatten(1)).view_as(within[0, 0])
+            both = both + weighted.flatten(0, 1).T @ kappa.flatten(0, 1)
             parts = (some.T @ weighted.sum(0), both, (weight.unsqueeze(-1) * s).sum((0, 1)), weighted.sum((0, 1)))
             total = [t + p.double() for t, p in zip(total, (*parts, some.square().sum()), strict=True)]
         cross, both, count, first, square = total

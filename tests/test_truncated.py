@@ -16,7 +16,8 @@ from torch import Tensor
 import pyrovae as pv
 from analysis import bars
 from models import evolutionary, ppca, ppca_em, sparse_coding
-from pyrovae.guides import _evolution
+from pyrovae.distributions import spike_and_slab_normal
+from pyrovae.guides import _evolution, _rows
 
 H, N = 5, 12
 
@@ -45,10 +46,11 @@ def log_joint(vae: pv.VAE, x: Tensor) -> Tensor:
     return vae._p().log_prob(z) + vae._log_lik(z, x, None, None)
 
 
-def free_energy(vae: pv.VAE, x: Tensor) -> Tensor:
-    """log Σ p(x, z) over the states of each datum, by brute force, (n,)."""
-    kept = (vae.parts["guide"].states.double().unsqueeze(2) == every(H)).all(-1).any(1)  # (n, 2^H)
-    return log_joint(vae, x).T.masked_fill(~kept, -torch.inf).logsumexp(1).detach()
+def free_energy(vae: pv.VAE, x: Tensor, states: Tensor | None = None, best: int = 2**H) -> Tensor:
+    """log Σ p(x, z) over the states of each datum, or the best of them, by brute force, (n,)."""
+    states = vae.parts["guide"].states if states is None else states
+    kept = (states.double().unsqueeze(2) == every(H)).all(-1).any(1)  # (n, 2^H)
+    return log_joint(vae, x).T.masked_fill(~kept, -torch.inf).topk(best, 1).values.logsumexp(1).detach()
 
 
 def visit(vae: pv.VAE, x: Tensor) -> Any:
@@ -218,6 +220,32 @@ def test_training_data_are_known_again_and_others_evolve() -> None:
     assert is_unique(first.states)
 
 
+def test_new_data_start_from_the_best_states_of_the_nearest_rows() -> None:
+    vae, x = small(2, steps=1)
+    vae.train()
+    for _ in range(4):
+        visit(vae, x)
+    vae.eval()
+    new = x.flip(0) + 0.1 * torch.randn(N, 3, dtype=torch.float64)
+    near = (new.unsqueeze(1) - x).square().sum(-1).argsort(1)[:, :4]
+    states = vae.parts["guide"].states[near].flatten(1, 2)  # two of each of the four rows, the nearest first
+    start, found = free_energy(vae, new, states, best=2), vae.encode(new).states
+    assert is_unique(found)
+    assert (free_energy(vae, new, found) >= start - 1e-12).all()
+    assert (start > free_energy(vae, new, states[:, :2]) + 0.01).any()  # one row alone would be worse
+
+
+def test_sketches_keep_distances() -> None:
+    few = torch.randn(6, 20, dtype=torch.float64)
+    torch.testing.assert_close(torch.cdist(_rows.sketched(few), _rows.sketched(few)), torch.cdist(few, few))
+    many = torch.randn(400, 784, dtype=torch.float64)
+    ratio = _rows.sketched(many).square().sum(1) / many.square().sum(1)  # a mean of 32 squares: variance 2 / 32
+    assert abs(float(ratio.mean()) - 1) < 4 * (2 / 32 / 400 + 2 / 32 / 784) ** 0.5
+    torch.testing.assert_close(_rows.sketched(many[:3]), _rows.sketched(many)[:3], rtol=1e-12, atol=0)
+    rows = torch.tensor([[5.0, 5.0], [0.0, 0.0], [1.0, 1.0]])
+    assert _rows.nearest(torch.tensor([[0.0, 0.1], [5.0, 4.0]]), rows, 2).tolist() == [[1, 2], [0, 2]]
+
+
 def test_it_goes_on_after_a_break_to_the_same_bits(tmp_path: Path) -> None:
     def run(folder: Path | None, stop: int | None) -> Tensor:
         vae, x = small(4)
@@ -330,7 +358,7 @@ def test_sparse_coding_density_is_that_of_the_multivariate_normal() -> None:
     torch.manual_seed(0)
     w, mean, spread = torch.randn(6, 4).double(), torch.randn(4).double(), torch.rand(4).double() + 0.2
     s, sigma, x = every(4), torch.tensor(0.4).double(), torch.randn(16, 6).double()
-    p = sparse_coding.Marginal(s, w, mean, spread, sigma)
+    p = pv.distributions.SpikeAndSlabNormal(s, w, mean, spread, sigma)
     ws = w * s.unsqueeze(1)
     covariance = ws @ torch.diag(spread**2) @ ws.mT + sigma**2 * torch.eye(6).double()
     normal = torch.distributions.MultivariateNormal(ws @ mean, covariance)
@@ -347,6 +375,24 @@ def test_sparse_coding_density_is_that_of_the_multivariate_normal() -> None:
     error = (draws.mean(0) - p.mean).abs() / (draws.var(0) / 40_000).sqrt()
     assert error.max() < 4.5  # the largest of 96
     torch.testing.assert_close(torch.cov(draws[:, -1].T), covariance[-1], rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("block", [1, 40, 10**6])
+def test_sparse_coding_solves_in_blocks_of_any_size(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spike_and_slab_normal, "BLOCK", block)
+    root, s = torch.randn(5, 5, dtype=torch.float64), every(5)[torch.randperm(32)]
+    inner, right = root @ root.T, torch.randn(32, 5, dtype=torch.float64)
+    square, log_det = spike_and_slab_normal.solved(inner, s, right)
+    matrix = torch.eye(5) + s.unsqueeze(-1) * inner * s.unsqueeze(-2)
+    r = s * right
+    torch.testing.assert_close(square, (r * torch.linalg.solve(matrix, r)).sum(-1))
+    torch.testing.assert_close(log_det, torch.logdet(matrix))
+    w, mean, sigma = torch.randn(6, 5).double(), torch.randn(5).double(), torch.tensor(0.4).double()
+    p, x = pv.distributions.SpikeAndSlabNormal(s, w, mean, right[0].abs(), sigma), torch.randn(3, 1, 6).double()
+    kappa, within = p.moments(x)
+    assert p.log_prob(x).shape == (3, 32)
+    for some, k, v in zip(x, kappa, within, strict=True):
+        torch.testing.assert_close(p.moments(some.expand(32, -1)), (k, v))
 
 
 def test_sparse_coding_with_all_states_is_exact_em(coded: Tensor) -> None:

@@ -19,6 +19,7 @@ from pyrovae.distributions.poisson import Poisson
 from pyrovae.distributions.power_spherical import PowerSpherical
 from pyrovae.distributions.relaxed_bernoulli import RelaxedBernoulli
 from pyrovae.distributions.relaxed_one_hot_categorical import RelaxedOneHotCategorical
+from pyrovae.distributions.spike_and_slab_normal import SpikeAndSlabNormal
 from pyrovae.distributions.student_t import StudentT
 from pyrovae.distributions.zero_inflated import ZeroInflated
 
@@ -43,6 +44,7 @@ __all__ = [
     "PowerSpherical",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "SpikeAndSlabNormal",
     "StudentT",
     "ZeroInflated",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -19,11 +19,12 @@ def evolve(
     generations: int,
     children: int,
     flips: float = 2.0,
+    others: Iterable[Tensor] = (),
 ) -> tuple[Tensor, Tensor]:
     """States (n, S, H) after so many generations, and log p(x, z) of each (n, S).
 
     In each, children are made and the S best of the union survive: log Σ p(x, z) over the states of a datum never
-    falls. No state is there twice.
+    falls. No state is there twice. Before that, the S best of the states and of each of the ``others`` survive.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ def evolve(
         How often, and how many children of each datum each time.
     flips
         How many bits of a child are flipped, on average.
+    others
+        Further states (n, any, H).
 
     References
     ----------
@@ -45,8 +48,8 @@ def evolve(
     kept = states.shape[1]
     if kept == 2 ** states.shape[2]:
         return states, value
-    for _ in range(generations):
-        born = flipped(crossed(states, value, children), ones(states, value), flips)
+    for given in (*others, *[None] * generations):
+        born = flipped(crossed(states, value, children), ones(states, value), flips) if given is None else given
         union = torch.cat([states, born], 1)
         values = torch.cat([value, joint(born.movedim(1, 0)).movedim(0, 1)], 1)
         least = torch.finfo(values.dtype).min

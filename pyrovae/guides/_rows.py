@@ -11,7 +11,10 @@ from torch import Tensor
 from pyrovae._numbers import at_least
 from pyrovae._part import Part
 
-__all__ = ["RowGuide"]
+__all__ = ["SKETCH", "RowGuide", "nearest", "sketched"]
+
+SKETCH = 32  # numbers kept of a datum, to tell which are near
+BLOCK = 2**24  # distances that are held together
 
 
 class RowGuide(Part):
@@ -62,3 +65,22 @@ class RowGuide(Part):
         )
         digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
         return np.frombuffer(digests, np.int64).reshape(-1, 2).copy()
+
+
+def sketched(x: Tensor, context: Tensor | None = None) -> Tensor:
+    """Numbers (n, 32) whose distances are near those of the data and their context, missing values as 0.
+
+    They are the values, or as many random projections of them, the same each time (Johnson & Lindenstrauss 1984).
+    """
+    values = torch.cat([torch.nan_to_num(part.flatten(1).double()) for part in (x, context) if part is not None], 1)
+    size = values.shape[1]
+    if size <= SKETCH:
+        return torch.nn.functional.pad(values, (0, SKETCH - size))
+    fixed = torch.Generator().manual_seed(size)
+    return values @ (torch.randn(size, SKETCH, generator=fixed, dtype=values.dtype) / SKETCH**0.5).to(values.device)
+
+
+def nearest(points: Tensor, among: Tensor, count: int) -> Tensor:
+    """Which so many of the rows are nearest to each point, the nearest first, (n, count)."""
+    blocks = points.split(max(1, BLOCK // len(among)))
+    return torch.cat([torch.cdist(block, among).topk(count, 1, largest=False).indices for block in blocks])

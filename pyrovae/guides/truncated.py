@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyro.distributions as dist
@@ -14,9 +14,11 @@ from pyrovae._numbers import at_least, positive
 from pyrovae.distributions.listed_states import ListedStates
 from pyrovae.guides._evolution import evolve, first_states
 from pyrovae.guides._local import fixed_noise
-from pyrovae.guides._rows import RowGuide
+from pyrovae.guides._rows import SKETCH, RowGuide, nearest, sketched
 
 __all__ = ["Truncated"]
+
+NEAR = 4
 
 
 class Truncated(RowGuide):
@@ -27,8 +29,9 @@ class Truncated(RowGuide):
     are visited: parents in proportion to their fitness, crossover and bit flips; the S best of the union survive, so
     that F_n never falls as long as the parameters stay (Guiraud, Drefs & Lücke 2020, 2011.13704).
 
-    After training, one of the training data (known by its values, as in `Table`) has its own states; for any other S
-    random states evolve by ``steps`` generations, with the same noise each time (the same for the same batch).
+    After training, one of the training data (known by its values, as in `Table`) has its own states. Any other starts
+    from the S best of the states of the four training data nearest to it, which evolve by ``steps`` generations, with
+    the same noise each time (the same for the same batch).
 
     What it says of the evidence: every draw has the log weight F_n, whatever lies outside of K_n. So F_n is a lower
     bound on log p(x_n), log p(x_n) − F_n = −log p(K_n|x_n), and equal weights say nothing of it: no draw is ever made
@@ -41,7 +44,7 @@ class Truncated(RowGuide):
     latents
         H, number of bits. The prior is to be one of bits, such as `priors.Bernoulli`; its probabilities may be learned.
     states
-        S, how many states each datum keeps: rows · S · H bytes in all.
+        S, how many states each datum keeps: rows · S · H bytes in all, and 32 numbers a row to tell which are near.
     children, generations
         How many new states of a datum are tried in each generation, and how many generations a visit has.
     steps
@@ -69,6 +72,7 @@ class Truncated(RowGuide):
 
     support = constraints.independent(constraints.boolean, 1)
     states: Tensor
+    sketch: Tensor
 
     def __init__(
         self,
@@ -78,7 +82,7 @@ class Truncated(RowGuide):
         states: int = 32,
         children: int = 32,
         generations: int = 1,
-        steps: int = 30,
+        steps: int = 10,
         active: float = 2.0,
     ) -> None:
         super().__init__(rows)
@@ -100,6 +104,7 @@ class Truncated(RowGuide):
             )
         self.active = positive(f"{where}: active", active)
         self.register_buffer("states", torch.zeros(self.rows, self.count, self.latents, dtype=torch.bool))
+        self.register_buffer("sketch", torch.zeros(self.rows, SKETCH))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -108,6 +113,11 @@ class Truncated(RowGuide):
         with torch.no_grad():
             first = first_states(1, self.count, self.latents, self.active, self.unit)
             self.states.copy_(first.bool().expand_as(self.states))
+
+    def adapt(self, x: Tensor, context: Tensor | None = None) -> None:
+        """As `Table.adapt`, and which data are near to which others."""
+        super().adapt(x, context)
+        self.sketch.copy_(sketched(x, context))
 
     def infer(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> dict[str, Any]:
         """What Pyro's sample statement is told: the sum over the states is exact."""
@@ -134,16 +144,22 @@ class Truncated(RowGuide):
                 self.states[index] = states.bool()
             return ListedStates(states, value)
         row = self.rows_of(x, context, mask)
-        states = self.states[row.clamp_min(0)].to(self.unit.dtype)
-        if bool((row < 0).any()):
+        states, known = self.states[row.clamp_min(0)], row >= 0
+        if not bool(known.all()):
+            near = nearest(sketched(x, context).to(self.sketch), self.sketch, min(NEAR, self.rows))
+            first, *others = self.states[near].unbind(1)
             with fixed_noise():
-                new = first_states(1, self.count, self.latents, self.active, self.unit).expand_as(states)
-                new, _ = self._evolved(new, joint, self.steps)
-            states = torch.where((row >= 0)[:, None, None], states, new)
+                new, value = self._evolved(first, joint, self.steps, others)
+            if not bool(known.any()):
+                return ListedStates(new, value)
+            states = torch.where(known[:, None, None], states.to(new), new)
         return ListedStates(*self._evolved(states, joint, 0))
 
-    def _evolved(self, states: Tensor, joint: Callable[[Tensor], Tensor], generations: int) -> tuple[Tensor, Tensor]:
-        return evolve(states.to(self.unit.dtype), joint, generations, self.born)
+    def _evolved(
+        self, states: Tensor, joint: Callable[[Tensor], Tensor], generations: int, others: Iterable[Tensor] = ()
+    ) -> tuple[Tensor, Tensor]:
+        floating = self.unit.dtype
+        return evolve(states.to(floating), joint, generations, self.born, others=[o.to(floating) for o in others])
 
     def details(self) -> str:
         """The number of rows, states and latents."""
