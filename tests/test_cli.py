@@ -99,16 +99,25 @@ def test_the_console_script_is_main() -> None:
     assert callable(script.load())
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (["--help"], 0, ("fit", "report", "data")),
+        (["fit", "--help"], 0, ("MODEL.py", "--epochs")),
+        (["nonsense"], 2, ("No such command 'nonsense'",)),
+    ],
+    ids=["help", "fit-help", "unknown"],
+)
+def test_help_imports_nothing_heavy(arguments: list[str], exit_code: int, says: tuple[str, ...]) -> None:
     code = (
-        "import sys\nfrom pyrovae.cli import main\nsys.argv = ['pyrovae', '--help']\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"import sys\nfrom pyrovae.cli import main\nsys.argv = ['pyrovae', *{arguments}]\n"
+        f"try:\n    main()\nexcept SystemExit as end:\n    assert end.code == {exit_code}\n"
         "print('heavy:', sorted({'torch', 'pyro', 'arviz', 'xarray', 'numpy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)
     assert "heavy: []" in done.stdout
-    for command in ("fit", "report", "data"):
-        assert command in done.stdout
+    for text in says:
+        assert text in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", ["fit", "report", "data"])

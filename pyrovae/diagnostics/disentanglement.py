@@ -8,11 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.metrics import balanced_accuracy_score, mutual_info_score, r2_score
-from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.tree import DecisionTreeClassifier
 
 from pyrovae._rng import Stream, derive
 from pyrovae.diagnostics._codes import posterior_means
@@ -190,6 +185,9 @@ def _lead(scores: np.ndarray) -> np.ndarray:
 
 def _information(codes: np.ndarray, factor: np.ndarray, discrete: bool) -> list[float]:
     """I(z_j; v)/H(v) of each dimension, by counts in bins; from both, what chance gives such counts is subtracted."""
+    from sklearn.metrics import mutual_info_score
+    from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
+
     v = factor if discrete else _binned(factor)
     entropy, out = mutual_info_score(v, v), []
     for code in codes.T:
@@ -211,6 +209,10 @@ def _alone(code: np.ndarray, factor: np.ndarray, discrete: bool, seed: int) -> f
         if np.ptp(code) <= 1e-12 * np.abs(code).max():
             return 0.0
         return float(np.corrcoef(code, factor)[0, 1] ** 2)
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.tree import DecisionTreeClassifier
+
     counts = np.bincount(factor)
     folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
     thresholds = DecisionTreeClassifier(max_leaf_nodes=2 * len(counts), class_weight="balanced", random_state=seed)
@@ -220,6 +222,9 @@ def _alone(code: np.ndarray, factor: np.ndarray, discrete: bool, seed: int) -> f
 
 def _forest(codes: np.ndarray, factor: np.ndarray, discrete: bool, seed: int) -> tuple[np.ndarray, float]:
     """The share of each dimension in a random forest's prediction of a factor, and how good this is out of bag."""
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.metrics import balanced_accuracy_score, r2_score
+
     settings = {"n_estimators": TREES, "min_samples_leaf": 2, "max_features": None, "random_state": seed}
     if discrete:
         forest = RandomForestClassifier(class_weight="balanced", oob_score=True, **settings).fit(codes, factor)

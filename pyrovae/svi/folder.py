@@ -14,7 +14,6 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-import xarray as xr
 from torch import Tensor
 
 from pyrovae._part import Part
@@ -67,6 +66,8 @@ def load(directory: str | Path, program: Any) -> Fit:
         If the folder is missing, damaged or truncated, of another package, or of a program with other sizes, columns or
         fixed numbers. One that differs in what it prints alone is warned of.
     """
+    import xarray as xr
+
     program = as_program(program)
     state = read_state(Path(directory))
     try:

@@ -8,11 +8,13 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import xarray as xr
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["History", "to_dataset", "versions"]
 
@@ -96,6 +98,7 @@ class History:
 
 def to_dataset(histories: list[History], *, kept_best: bool, label: str = "ELBO") -> xr.Dataset:
     """All chains side by side, shorter ones filled up with NaN; see `Fit.history`. ``label`` says what was raised."""
+    import xarray as xr
 
     def pad(rows: list[np.ndarray]) -> np.ndarray:
         out = np.full((len(rows), max(map(len, rows), default=0)), np.nan)

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import xarray as xr
 from torch import Tensor
 
 from pyrovae.program import Program
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["EpochEnd", "Fit", "NonFiniteError"]
 
