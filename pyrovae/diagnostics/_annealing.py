@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pyrovae.draws.hamiltonian import leapfrog, value_and_gradient
+from pyrovae.draws.hamiltonian import finite_or_none, leapfrog
+from pyrovae.draws.replay import Replay
 
 __all__ = ["Path", "anneal", "schedule", "tune"]
 
@@ -38,7 +39,7 @@ def anneal(path: Path, u: Tensor, betas: Tensor, log_step: Tensor, trajectory: i
     is that of `tune`. What is no number weighs nothing; the acceptance is NaN where nothing was moved.
     """
     log_weight = torch.zeros(u.shape[:2], dtype=torch.float64, device=u.device)
-    moves = len(betas) - 2
+    moves, tempered = len(betas) - 2, _tempered(path)
     accepted = torch.zeros(u.shape[1], dtype=torch.float64, device=u.device)
     forward = bool(betas[-1] > betas[0])
     for t in range(moves + 1):
@@ -48,7 +49,7 @@ def anneal(path: Path, u: Tensor, betas: Tensor, log_step: Tensor, trajectory: i
         else:
             beta = float(betas[t + 1])
             place = (t + 1 if forward else moves - t) / (moves + 1)
-            u, rise, probability = _move(path, beta, u, _at(log_step, place).exp(), trajectory)
+            u, rise, probability = _move(tempered, beta, u, _at(log_step, place).exp(), trajectory)
             accepted += probability
         log_weight += torch.where(torch.isfinite(rise), change * rise.double(), -torch.inf)
     return log_weight, accepted / moves if moves else torch.full_like(accepted, torch.nan)
@@ -60,9 +61,9 @@ def tune(path: Path, u: Tensor, trajectory: int) -> Tensor:
     What is then run with them is drawn independently of them, so that it leaves each f_β as it is.
     """
     log_step = torch.full(u.shape[1:2], FIRST_STEP, dtype=u.dtype, device=u.device).log()
-    found = []
+    found, tempered = [], _tempered(path)
     for t, beta in enumerate(schedule(PILOT_STEPS + 1)[1:-1].tolist()):
-        u, _, probability = _move(path, beta, u, log_step.exp(), trajectory)
+        u, _, probability = _move(tempered, beta, u, log_step.exp(), trajectory)
         log_step = log_step + max(GAIN, 4 * GAIN / (1 + t)) * (probability.to(log_step) - TARGET)
         found.append(log_step)
     half = SMOOTH // 2
@@ -70,28 +71,41 @@ def tune(path: Path, u: Tensor, trajectory: int) -> Tensor:
     return padded.unfold(0, SMOOTH, 1).mean(-1)
 
 
-def _move(path: Path, beta: float, u: Tensor, step: Tensor, trajectory: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A Hamiltonian transition at β: where it ends, log f_1 − log f_0 where it began, mean acceptance (n,)."""
-    rises: list[Tensor] = []
+def _tempered(path: Path) -> Replay:
+    """u and β (a scalar) → log f_β, its gradient, and log f_1 − log f_0; outside of the support −∞ and 0."""
 
-    def density(u: Tensor) -> Tensor:
+    def function(u: Tensor, beta: Tensor) -> list[Tensor]:
         inside = torch.isfinite(u).all(-1)
-        start, rise = path(torch.where(inside[..., None], u, 0.0))
-        rises.append(rise.detach())
-        return torch.where(inside, start + beta * rise, -torch.inf)
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            start, rise = path(torch.where(inside[..., None], u, 0.0))
+            value = torch.where(inside, start + beta * rise, -torch.inf)
+            (gradient,) = torch.autograd.grad(value.sum(), u)
+        return [*finite_or_none(value.detach().to(u.dtype), gradient), rise.detach()]
 
-    value, gradient = value_and_gradient(density, u)
+    return Replay(function)
+
+
+def _move(tempered: Replay, beta: float, u: Tensor, step: Tensor, trajectory: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A Hamiltonian transition at β: where it ends, log f_1 − log f_0 where it began, mean acceptance (n,)."""
+    at = torch.tensor(beta, dtype=torch.float64)
+
+    def slope(u: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient, _ = tempered(u, at)
+        return value, gradient
+
+    value, gradient, rise = tempered(u, at)
     momentum = torch.randn_like(u)
     proposal, unit = u, torch.ones((), dtype=u.dtype, device=u.device)
     kinetic = 0.5 * (momentum**2).sum(-1)
     step = step * (1 + JITTER * (2 * torch.rand(u.shape[:2], dtype=u.dtype, device=u.device) - 1))
     reached = value
     for _ in range(trajectory):
-        proposal, momentum, reached, gradient = leapfrog(density, proposal, momentum, gradient, step, unit)
+        proposal, momentum, reached, gradient = leapfrog(slope, proposal, momentum, gradient, step, unit)
     log_ratio = (reached - 0.5 * (momentum**2).sum(-1)) - (value - kinetic)
     probability = torch.nan_to_num(log_ratio.clamp_max(0.0).exp(), nan=0.0)
     accept = torch.rand_like(probability) < probability
-    return torch.where(accept[..., None], proposal, u), rises[0], probability.double().mean(0)
+    return torch.where(accept[..., None], proposal, u), rise, probability.double().mean(0)
 
 
 def _at(log_step: Tensor, place: float) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.draws.adaptation import Adaptation
-from pyrovae.draws.hamiltonian import Density, leapfrog, value_and_gradient
+from pyrovae.draws.hamiltonian import Density, Slope, leapfrog, slope_of
 
 __all__ = ["MAX_DEPTH", "Markov", "nuts"]
 
@@ -80,12 +80,12 @@ def nuts(
     adaptation = Adaptation(variance, warmup, target_accept)
     where = torch.arange(pairs, device=start.device)  # rows of the output
     done = torch.zeros_like(where)
-    density = narrow(where)
-    value, gradient = value_and_gradient(density, start)
+    slope = slope_of(narrow(where))
+    value, gradient = slope(start)
     trees = _Trees(start, value, gradient, adaptation.inverse_mass)
     steps = told = 0
     while True:
-        ended = trees.grow(density, adaptation.step, adaptation.inverse_mass)
+        ended = trees.grow(slope, adaptation.step, adaptation.inverse_mass)
         steps += 1
         rows = ended.nonzero().squeeze(1)
         if len(rows):
@@ -101,7 +101,7 @@ def nuts(
                 where, done = where[working], done[working]
                 trees.take(working)
                 adaptation.take(working)
-                density = narrow(where)
+                slope = slope_of(narrow(where))
         if tell is not None and steps % TOLD == 0:
             tell(told)
             told = 0
@@ -194,12 +194,12 @@ class _Trees:
         self.growing[rows] = -torch.inf
         self.diverged[rows] = False
 
-    def grow(self, density: Density, step: Tensor, inverse_mass: Tensor) -> Tensor:
+    def grow(self, slope: Slope, step: Tensor, inverse_mass: Tensor) -> Tensor:
         """One leapfrog step of every pair; whether its transition has ended with it, (pairs,)."""
         rows, dim = torch.arange(len(step), device=step.device), self.dim
         sign = (2 * self.direction - 1).to(step)
         u, momentum, gradient = self.point.split(dim, 1)
-        u, momentum, value, gradient = leapfrog(density, u, momentum, gradient, sign * step, inverse_mass)
+        u, momentum, value, gradient = leapfrog(slope, u, momentum, gradient, sign * step, inverse_mass)
         self.point = torch.cat([u, momentum, gradient], 1)
         energy = 0.5 * (momentum**2 * inverse_mass).sum(1) - value
         log_weight = (self.energy - energy).nan_to_num(-torch.inf, posinf=-torch.inf)
