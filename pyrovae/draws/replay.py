@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
+from pyrovae._bound import bound
 from pyrovae._record import NotRecordable, record
 
 __all__ = ["Replay"]
@@ -31,7 +32,7 @@ class Replay:
         self.function = function
         self._shape: tuple[object, ...] = ()
         self._calls = 0
-        self._graph: fx.GraphModule | None = None
+        self._graph: Callable[..., list[Tensor]] | None = None
 
     @property
     def recorded(self) -> bool:
@@ -44,8 +45,7 @@ class Replay:
         if shape != self._shape:
             self._shape, self._calls, self._graph = shape, 0, None
         if self._graph is not None:
-            values: list[Tensor] = self._graph.forward(*tensors)
-            return values
+            return self._graph(*tensors)
         found = self.function(*tensors)
         self._calls += 1
         if self._calls == AFTER:
@@ -54,8 +54,8 @@ class Replay:
 
     def _record(self, tensors: Sequence[Tensor], found: Sequence[Tensor]) -> None:
         try:
-            graph = record(self.function, *tensors)
-            again = graph.forward(*tensors)
+            graph = bound(record(self.function, *tensors))
+            again = graph(*tensors)
         except (NotRecordable, RuntimeError):
             return
         if all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(again, found, strict=True)):
