@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3.12 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
 
 # The tests share the cores among two workers, one thread each, and draw nothing on a screen.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MPLBACKEND=Agg
@@ -33,20 +34,26 @@ docs-test: $(STAMP)  ## run the examples in docstrings, in README.md and in docs
 	$(PYTEST) --doctest-modules pyrovae -q
 	$(PYTEST) tests/test_readme.py -q
 
-bench: $(STAMP)  ## time a training step beside the peers, and each part and weighted objective beside plain torch
-	$(BIN)/python benchmarks/train_step.py
+bench: $(STAMP) $(PEERS)/.installed  ## time training beside the peers, and each part and weighted objective beside plain torch
+	$(BIN)/python benchmarks/train_step.py --json runs/bench/train_step.json
+	$(BIN)/python benchmarks/whole_fit.py --json runs/bench/whole_fit.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/parts.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/objectives.py
 
 analysis: $(STAMP)  ## run every analysis, two at a time, with the quick settings of the longest; tables and figures go to runs/analysis
 	$(BIN)/python -m analysis --out runs/analysis
 
-clean:  ## remove .venv, runs, builds and caches
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove .venv, .venv-peers, runs, builds and caches
+	rm -rf $(VENV) $(PEERS) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -e ".[dev]"
+	@touch $@
+
+$(PEERS)/.installed: | $(STAMP)
+	$(BIN)/python -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install "jax[cpu]" numpyro pythae torch
 	@touch $@
 
 $(BIN)/python:

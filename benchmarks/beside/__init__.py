@@ -1,0 +1,1 @@
+"""Contestants, each a process of its own that works only when the driver tells it to."""
