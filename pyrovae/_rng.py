@@ -55,7 +55,10 @@ def derive(seed: int, stream: Stream, *key: int) -> int:
 
 def seed_all(seed: int) -> None:
     """Seed torch (all devices), numpy's and python's global generators: programs of users may draw from each."""
-    torch.manual_seed(seed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # the same, without a stack trace for each kind of device that is not here
+        torch.default_generator.manual_seed(seed)
     import random
 
     random.seed(seed)

@@ -1,4 +1,4 @@
-"""Data sets in memory: the container, conversions, named sets and files.
+"""Data sets: the container, conversions, named sets and files.
 
 Examples
 --------

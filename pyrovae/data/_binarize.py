@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+
+from pyrovae.data._rows import Rows
 
 __all__ = ["bernoulli_where_seen", "binarize"]
 
@@ -16,24 +19,25 @@ def bernoulli_where_seen(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x.isnan(), x, torch.bernoulli(x.nan_to_num(0.0)))
 
 
-def binarize(
-    x: torch.Tensor, how: str, seed: int, where: Callable[[torch.Tensor], str]
-) -> tuple[torch.Tensor, Draw | None]:
+def binarize(x: Any, how: str, seed: int, where: Callable[..., str]) -> tuple[Any, Draw | None]:
     """The new values and the transform to apply per batch; see `Data.binarize`.
 
     Parameters
     ----------
     x
-        Probabilities of a one, any shape, or an 8-bit image.
+        Probabilities of a one, any shape, or an 8-bit image; `Rows` of them.
     how
         ``"dynamic"``, ``"static"`` or ``"threshold"``.
     seed
         Seeds the static draw.
     where
-        Says in words where the first true element of a tensor like `x` is.
+        Says in words where the first true element of a tensor like `x` is, or of one of its rows from a second
+        argument on.
     """
     if how not in ("dynamic", "static", "threshold"):
         raise ValueError(f"binarize={how!r}: expected 'dynamic', 'static' or 'threshold'")
+    if isinstance(x, Rows):
+        return _stored(x, how, where)
     if x.dtype == torch.uint8 and x.max() > 1:
         x = x.to(torch.get_default_dtype()) / 255
     elif not x.dtype.is_floating_point:
@@ -52,10 +56,28 @@ def binarize(
     return torch.where(x.isnan(), x, binary) if missing else binary, None
 
 
-def _refuse(x: torch.Tensor, outside: torch.Tensor, where: Callable[[torch.Tensor], str]) -> None:
+def _stored(x: Rows, how: str, where: Callable[..., str]) -> tuple[Rows, Draw | None]:
+    if how == "static":
+        raise ValueError(
+            "binarize='static' makes other data, and these stay on disk: choose 'dynamic', or write them as they are "
+            "to be"
+        )
+    dtype = torch.get_default_dtype()
+    if x.dtype == torch.uint8 and x.summary.largest > 1:
+        x = x.map(lambda part: part.to(dtype) / 255)
+    else:
+        for start, block in x.blocks():
+            _refuse(block, (block < 0) | (block > 1), where, start)
+        x = x if x.dtype.is_floating_point else x.map(lambda part: part.to(dtype))
+    if how == "threshold":
+        return x.map(lambda part: torch.where(part.isnan(), part, (part > 0.5).to(part.dtype))), None
+    return x, bernoulli_where_seen if x.summary.missing else torch.bernoulli
+
+
+def _refuse(x: torch.Tensor, outside: torch.Tensor, where: Callable[..., str], start: int = 0) -> None:
     if outside.any():
         value = x.flatten()[int(outside.numpy().argmax())].item()
         raise ValueError(
-            f"the value {value:g} at {where(outside)} is not in [0, 1], so it is not the "
+            f"the value {value:g} at {where(outside, start)} is not in [0, 1], so it is not the "
             "probability of a one: divide the data by their largest possible value first"
         )

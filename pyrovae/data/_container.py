@@ -1,9 +1,9 @@
-"""A data set in memory."""
+"""A data set."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 
 from pyrovae.data._binarize import binarize
 from pyrovae.data._columns import CODED, Column, check_cells
-from pyrovae.data._validate import check_context, check_coords, check_labels, check_x, place
+from pyrovae.data._rows import Rows
+from pyrovae.data._validate import check_context, check_coords, check_labels, check_x, place, words
 
 __all__ = ["Coords", "Data"]
 
@@ -21,9 +22,10 @@ Coords = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Data:
-    """A data set in memory: n data along the first axis of a tensor, and what is known of them.
+    """A data set: n data along the first axis of a tensor, and what is known of them.
 
-    `x` is not copied where it need not be: it shares memory with the tensor passed in.
+    `x` is not copied where it need not be: it shares memory with the tensor passed in. Data that stay on disk (see
+    `as_data`) are read in parts: ``x`` is then no tensor, and gives one for a slice or a list of rows, ``x[:1000]``.
 
     Parameters
     ----------
@@ -96,10 +98,15 @@ class Data:
         rank = self.x.ndim - 1
         put("dims", tuple(self.dims) or tuple(f"x_dim_{axis}" for axis in range(rank)))
         put("numbered", self.numbered or "obs_id" not in self.coords)
-        put("coords", check_coords(self.coords, self.dims, tuple(self.x.shape)))
-        infinite = self.x.isinf() if self.x.dtype.is_floating_point else None
-        if infinite is not None and infinite.any():
-            where = place(infinite, self.dims, self.coords)
+        if isinstance(self.x, Rows) and self.numbered:
+            from pandas import RangeIndex  # an array of the numbers that holds none of them
+
+            given = {name: coord for name, coord in self.coords.items() if name != "obs_id"}
+            put("coords", check_coords(given, self.dims, tuple(self.x.shape), RangeIndex(len(self))))
+        else:
+            put("coords", check_coords(self.coords, self.dims, tuple(self.x.shape)))
+        where = self._first_infinite()
+        if where is not None:
             raise ValueError(
                 f"{self.name} holds an infinite value at {where}: expected finite values, or NaN for missing ones"
             )
@@ -114,7 +121,8 @@ class Data:
                     f"{len(self.columns)} columns are described, and a datum has shape {tuple(self.event_shape)}: "
                     "expected one description for each column"
                 )
-            check_cells(self.x, self.columns, lambda bad: place(bad, self.dims, self.coords))
+            for start, block in self._blocks():
+                check_cells(block, self.columns, lambda bad, at=start: place(bad, self.dims, self.coords, at))
         if self.test is not None:
             self._count(self.test, "test")
         if isinstance(self.test_size, bool) or not isinstance(self.test_size, int | float):
@@ -126,10 +134,10 @@ class Data:
     def __repr__(self) -> str:
         shape = [f"{len(self):,}"]
         shape += [f"{dim} {size:,}" for dim, size in zip(self.dims, self.event_shape, strict=True)]
-        notes = [str(self.x.dtype).removeprefix("torch.")]
+        notes = [str(self.x.dtype).removeprefix("torch."), *(["on disk"] if isinstance(self.x, Rows) else [])]
         if self.x.dtype.is_floating_point:
-            missing = self.x.isnan().sum().item() / self.x.numel()
-            notes += [f"{missing:.2g} of values missing"] if missing else []
+            missing = self.x.summary.missing if isinstance(self.x, Rows) else self.x.isnan().sum().item()
+            notes += [f"{missing / self.x.numel():.2g} of values missing"] if missing else []
         kinds = [column.kind for column in self.columns or ()]
         if any(kind in CODED for kind in kinds):
             notes += [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
@@ -154,7 +162,8 @@ class Data:
         ----------
         indices
             Integer positions (negative ones count from the end), a boolean mask of length n, or a slice; a slice with
-            a positive step shares memory with `x`.
+            a positive step shares memory with `x`. A part of data on disk is read into memory if it has at most
+            64 MiB.
 
         Raises
         ------
@@ -181,9 +190,9 @@ class Data:
         size = self.test_size
         return dataclasses.replace(
             self,
-            x=self.x[at],
+            x=_part(self.x, at, rows),
             coords=coords,
-            context=None if self.context is None else self.context[at],
+            context=None if self.context is None else _part(self.context, at, rows),
             labels=None if self.labels is None else self.labels[rows],
             test=None,
             test_size=size / len(self) if isinstance(size, int) else size,
@@ -244,15 +253,27 @@ class Data:
         Raises
         ------
         ValueError
-            An unknown `how`, or a value outside [0, 1], named with its place.
+            An unknown `how`, or a value outside [0, 1], named with its place; or ``"static"`` of data on disk.
 
         Examples
         --------
         >>> Data(torch.tensor([[.2, .9]])).binarize("threshold").x
         tensor([[0., 1.]])
         """
-        x, draw = binarize(self.x, how, seed, lambda bad: place(bad, self.dims, self.coords))
+        x, draw = binarize(self.x, how, seed, lambda bad, start=0: place(bad, self.dims, self.coords, start))
         return dataclasses.replace(self, x=x, draw=draw)
+
+    def _first_infinite(self) -> str | None:
+        """Where it is, in words."""
+        if isinstance(self.x, Rows):
+            at = self.x.summary.first_infinite
+            return None if at is None else words(at, self.dims, self.coords)
+        infinite = self.x.isinf() if self.x.dtype.is_floating_point else None
+        return place(infinite, self.dims, self.coords) if infinite is not None and infinite.any() else None
+
+    def _blocks(self) -> Iterable[tuple[int, torch.Tensor]]:
+        """All data, at once if memory holds them, each block with the number of its first."""
+        return self.x.blocks() if isinstance(self.x, Rows) else [(0, self.x)]
 
     def _positions(self, indices: Any) -> np.ndarray:
         if isinstance(indices, torch.Tensor):
@@ -290,3 +311,7 @@ class Data:
                 "that neither the training nor the test set is empty"
             )
         return count
+
+
+def _part(values: Any, at: Any, rows: np.ndarray) -> Any:
+    return values.part(rows) if isinstance(values, Rows) else values[at]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from pyrovae.data._columns import check_columns, columns_of
 from pyrovae.data._container import Data
+from pyrovae.data._rows import Rows, is_stored
 from pyrovae.data._values import standard_array, standard_tensor
 
 __all__ = ["as_data"]
@@ -28,6 +29,8 @@ def as_data(obj: Any, context: Any = None, name: str | None = None, *, kinds: An
 
         - `Data`, returned as it is, or with the given context and name in place of its own;
         - a tensor, an array or nested lists of shape (n, *event);
+        - an array on disk, which stays there and is read in parts if it has more than 64 MiB, and is read into memory
+          else: memory-mapped (``np.load(path, mmap_mode="r")``), of zarr (``zarr.open(path)``) or of h5py;
         - a pandas DataFrame: the index becomes the coordinate ``obs_id``, the columns the event dimension ``column``;
           NA becomes NaN, integers without NA stay exact. `Data.columns` says what they hold, by their dtypes: floats
           are real, integers counts unless one is negative, truth values binary, an ordered category ordinal, other
@@ -49,6 +52,18 @@ def as_data(obj: Any, context: Any = None, name: str | None = None, *, kinds: An
     columns
         Those of other data, such as ``train.columns``: a DataFrame is encoded by them, its columns brought into their
         order; other data are checked against them.
+
+    Notes
+    -----
+    Data that stay on disk are read through once here, for infinite and missing values, and once more before a fit, for
+    the support of the likelihood. Each epoch reads them once, 64 MiB at a time, the next part while one is used:
+    blocks of 256 KiB of neighbouring rows (whole chunks of zarr and HDF5, which are best some MB at most) come in an
+    order that is drawn anew, and rows in an order drawn among the blocks read together. So rows that lie together in
+    the file come within some batches of each other; of data in memory every order is as likely as any other. What a
+    program takes from its data once, such as the units of a guide's input, it takes from the first 64 MiB of such an
+    order. Numbers of data that are chosen by ``split`` or ``take`` are held in memory, and so are labels. What needs
+    all data at once (missing cells drawn by `impute`, guides with a parameter for each datum, steps in closed form) is
+    refused.
 
     Raises
     ------
@@ -106,9 +121,11 @@ def _convert(obj: Any) -> Data:
     return Data(_tensor(obj, "x"))
 
 
-def _tensor(obj: Any, what: str) -> torch.Tensor:
+def _tensor(obj: Any, what: str) -> Any:
     if isinstance(obj, torch.Tensor):
         return standard_tensor(obj, what)
+    if is_stored(obj):
+        return Rows(obj, what=what)
     if isinstance(obj, list | tuple) and obj and all(isinstance(o, torch.Tensor) for o in obj):
         if len({o.shape for o in obj}) > 1:
             raise ValueError(f"{what} is a list of tensors of several shapes: expected one shape")
@@ -129,7 +146,7 @@ def _tensor(obj: Any, what: str) -> torch.Tensor:
     return torch.from_numpy(standard_array(array, what))
 
 
-def _context(context: Any) -> torch.Tensor:
+def _context(context: Any) -> Any:
     if _is(context, "pandas", "Series"):
         context = context.to_frame()
     if _is(context, "pandas", "DataFrame"):

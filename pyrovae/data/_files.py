@@ -15,6 +15,7 @@ import numpy as np
 
 from pyrovae.data._container import Data
 from pyrovae.data._convert import as_data
+from pyrovae.data._rows import BUFFER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,12 +33,12 @@ def read(path: str | os.PathLike[str], *, columns: Sequence[str] | None = None) 
     path
         By its suffix,
 
-        - ``.npy``: an array of shape (n, *event);
+        - ``.npy``: an array of shape (n, *event); one of more than 64 MiB stays on disk (see `as_data`);
         - ``.npz``: one such array, or ``x`` with ``context`` and ``labels`` beside it;
         - ``.csv`` (with a header) and ``.parquet``: a datum per row; a column ``obs_id`` (or the unnamed first one
           that pandas writes) becomes the index, a column ``label`` (or ``labels``) the labels;
-        - ``.nc`` (netCDF) and ``.zarr`` (a folder): one variable, or ``x`` with ``context`` and ``labels`` beside it;
-          dimensions and coordinates are kept.
+        - ``.nc`` (netCDF) and ``.zarr`` (a folder): one variable, or ``x`` with ``context`` and ``labels`` beside it,
+          read into memory; dimensions and coordinates are kept. Of a ``.zarr`` folder that is one array, as of .npy.
     columns
         Of a table, the columns to take, by name and in this order; all by default.
 
@@ -82,8 +83,11 @@ def _damaged(path: Path, kind: str, error: BaseException) -> ValueError:
 
 def _npy(path: Path) -> Data:
     try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
+        if path.stat().st_size > BUFFER:
+            array: np.ndarray = np.lib.format.open_memmap(path, "r")
+        else:
+            with path.open("rb") as file:
+                array = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise _damaged(path, ".npy", error) from error
     return as_data(array)
@@ -179,15 +183,18 @@ def _netcdf(path: Path) -> Data:
 
 def _zarr(path: Path) -> Data:
     import xarray as xr
+    import zarr
 
     from pyrovae.data._labelled import from_variables
 
     try:
-        with xr.open_zarr(path, consolidated=False) as dataset:
-            dataset = dataset.load()
+        found = zarr.open(path, mode="r")
+        if isinstance(found, zarr.Group):
+            with xr.open_zarr(path, consolidated=False) as dataset:
+                found = dataset.load()
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         raise _damaged(path, "zarr", error) from error
-    return from_variables(dataset)
+    return as_data(found) if isinstance(found, zarr.Array) else from_variables(found)
 
 
 _READERS: dict[str, Callable[..., Data]] = {

@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.data._rows import Rows
 from pyrovae.data._values import standard_tensor, text_safe
 
-__all__ = ["check_context", "check_coords", "check_labels", "check_x", "place"]
+__all__ = ["check_context", "check_coords", "check_labels", "check_x", "place", "words"]
 
 RESERVED = ("chain", "draw", "obs_id")
 
 
-def check_x(x: Any) -> torch.Tensor:
+def check_x(x: Any) -> Any:
     """`x` in a stored type, with at least one datum and one event dimension."""
-    if not isinstance(x, torch.Tensor):
+    if not isinstance(x, torch.Tensor | Rows):
         raise TypeError(f"x must be a torch.Tensor, not {type(x).__name__}: use pyrovae.data.as_data(x)")
-    x = standard_tensor(x)
+    x = standard_tensor(x) if isinstance(x, torch.Tensor) else x
     if x.ndim == 0:
         raise ValueError("x is a single number: expected data along the first axis, (n, *event)")
     if x.ndim == 1:
@@ -33,9 +34,9 @@ def check_x(x: Any) -> torch.Tensor:
 
 
 def check_coords(
-    coords: Mapping[str, Any], dims: tuple[str, ...], shape: tuple[int, ...]
+    coords: Mapping[str, Any], dims: tuple[str, ...], shape: tuple[int, ...], numbers: Any = None
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """`coords` with plain arrays and an ``obs_id``, of the shapes that the dimensions ask for."""
+    """`coords` with plain arrays and an ``obs_id`` (``numbers``), of the shapes that the dimensions ask for."""
     if len(dims) != len(shape) - 1:
         raise ValueError(
             f"dims names {len(dims)} event dimensions {dims}, but x has {len(shape) - 1}: its "
@@ -48,7 +49,8 @@ def check_coords(
             why = "is kept for the tree of draws" if dim in RESERVED else "appears twice"
             raise ValueError(f"the event dimension {dim!r} {why}: rename it")
     sizes = dict(zip(("obs_id", *dims), shape, strict=True))
-    checked: dict[str, tuple[tuple[str, ...], np.ndarray]] = {"obs_id": (("obs_id",), np.arange(shape[0]))}
+    checked: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    checked["obs_id"] = (("obs_id",), np.arange(shape[0]) if numbers is None else numbers)
     for name, entry in coords.items():
         if not isinstance(entry, tuple) or len(entry) != 2:
             raise TypeError(f"the coordinate {name!r} must be a pair (dims, values), not {entry!r}")
@@ -68,30 +70,39 @@ def check_coords(
     return checked
 
 
-def check_context(
-    context: Any, n: int, coords: Mapping[str, tuple[tuple[str, ...], np.ndarray]]
-) -> torch.Tensor | None:
+def check_context(context: Any, n: int, coords: Mapping[str, tuple[tuple[str, ...], np.ndarray]]) -> Any:
     """`context` as finite floats of shape (n, c); integers become the default float type."""
     if context is None:
         return None
-    if not isinstance(context, torch.Tensor):
+    if not isinstance(context, torch.Tensor | Rows):
         raise TypeError(
             f"context must be a torch.Tensor, not {type(context).__name__}: use pyrovae.data.as_data(x, context=…)"
         )
-    context = standard_tensor(context, "context")
-    context = context.unsqueeze(-1) if context.ndim == 1 else context
+    stored = isinstance(context, Rows)
+    context = context if isinstance(context, Rows) else standard_tensor(context, "context")
+    if context.ndim == 1:
+        context = context.map(_as_column) if stored else _as_column(context)
     if context.ndim != 2 or context.shape[0] != n or not context.shape[1]:
         raise ValueError(f"context has shape {tuple(context.shape)}: expected ({n}, c), c > 0")
     if not context.dtype.is_floating_point:
-        context = context.to(torch.get_default_dtype())
-    bad = ~context.isfinite()
-    if bad.any():
-        row, column = np.argwhere(bad.numpy())[0]
+        dtype = torch.get_default_dtype()
+        context = context.map(lambda part: part.to(dtype)) if stored else context.to(dtype)
+    if stored:
+        bad = context.summary.first_missing or context.summary.first_infinite
+    else:
+        finite = context.isfinite()
+        bad = None if finite.all() else np.argwhere(~finite.numpy())[0]
+    if bad is not None:
+        row, column = bad
         raise ValueError(
-            f"context is {context[row, column].item()} at obs_id={coords['obs_id'][1][row]}, "
+            f"context is {context[int(row)][int(column)].item()} at obs_id={coords['obs_id'][1][row]}, "
             f"column {column}: expected finite covariates; impute them or leave the datum out"
         )
     return context
+
+
+def _as_column(context: torch.Tensor) -> torch.Tensor:
+    return context.unsqueeze(-1)
 
 
 def check_labels(labels: Any, n: int) -> np.ndarray | None:
@@ -108,11 +119,17 @@ def place(
     bad: torch.Tensor,
     dims: tuple[str, ...],
     coords: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
+    start: int = 0,
 ) -> str:
-    """The first true element of `bad`, in words: ``obs_id=7, pixel=3``."""
-    flags = bad.numpy()
-    position = np.unravel_index(int(flags.argmax()), flags.shape)
-    words = []
-    for dim, index in zip(("obs_id", *dims), position, strict=True):
-        words.append(f"{dim}={coords[dim][1][index] if dim in coords else index}")
-    return ", ".join(words)
+    """The first true element of `bad`, in words: ``obs_id=7, pixel=3``; its first datum is ``start``."""
+    flags = bad.cpu().numpy()
+    row, *cell = np.unravel_index(int(flags.argmax()), flags.shape)
+    return words((start + int(row), *map(int, cell)), dims, coords)
+
+
+def words(
+    position: tuple[int, ...], dims: tuple[str, ...], coords: Mapping[str, tuple[tuple[str, ...], np.ndarray]]
+) -> str:
+    """The datum and the cell at a position: ``obs_id=7, pixel=3``."""
+    named = zip(("obs_id", *dims), position, strict=False)
+    return ", ".join(f"{dim}={coords[dim][1][index] if dim in coords else index}" for dim, index in named)

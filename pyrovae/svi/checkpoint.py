@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from pyrovae.svi.batches import Batches
 from pyrovae.svi.folder import SETTINGS, RunFolderError, read_state, write_state
 from pyrovae.svi.history import History
 from pyrovae.svi.optimizers import scheduler_state
@@ -31,6 +28,7 @@ def settings_of(run: Run) -> dict[str, Any]:
         "schedule": getattr(run.schedule, "__name__", str(run.schedule)),
         "epochs": run.epochs,
         "clip_norm": run.clip_norm,
+        "precision": run.precision,
         "batch_size": run.batch_size,
         "patience": run.patience,
         "seed": run.seed,
@@ -38,9 +36,9 @@ def settings_of(run: Run) -> dict[str, Any]:
         "data": run.batches.data.name,
         "n": len(run.batches),
         "event_shape": list(run.batches.x.shape[1:]),
-        "data_sum": _sums(run.batches),
+        "data_sum": run.batches.sums,
         "n_validation": 0 if run.held_out is None else len(run.held_out),
-        "validation_sum": None if run.held_out is None else _sums(run.held_out),
+        "validation_sum": None if run.held_out is None else run.held_out.sums,
     }
 
 
@@ -96,7 +94,7 @@ def read_checkpoint(run: Run) -> dict[str, Any] | None:
         return None
     state = read_state(run.folder / "checkpoint")
     ours, theirs = settings_of(run), state["settings"]
-    other = [f"{k}: {theirs.get(k)!r} then, {v!r} now" for k, v in ours.items() if theirs.get(k) != v]
+    other = [f"{k}: {theirs.get(k)!r} then, {v!r} now" for k, v in ours.items() if theirs.get(k, v) != v]
     if other:
         raise RunFolderError(
             f"{run.folder} holds a checkpoint of a run with other settings ({'; '.join(other)}): use the same "
@@ -109,9 +107,3 @@ def read_checkpoint(run: Run) -> dict[str, Any] | None:
         run.program.load_weights(run.finished[-1])
     pending: dict[str, Any] | None = state["pending"]
     return pending
-
-
-def _sums(batches: Batches) -> list[float]:
-    """Figures that tell data sets apart: the sums of x and of the context."""
-    tensors = [batches.x] if batches.context is None else [batches.x, batches.context]
-    return [float(torch.nan_to_num(t.double()).sum()) for t in tensors]

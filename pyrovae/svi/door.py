@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pyrovae._modes import evaluating, training_modes
 from pyrovae._rng import Stream, seeded
 from pyrovae._support import by_element, describe
-from pyrovae.data._validate import place
+from pyrovae.data._validate import place, words
 from pyrovae.program import Batch, Program
 from pyrovae.structure import UNTOLD, Structure, trace_pair, try_pair
 from pyrovae.svi.batches import Batches
@@ -37,8 +37,8 @@ def check_data(program: Program, structure: Structure, batches: Batches, what: s
         cannot leave them out; or, where gradients are on, a tensor that the loss depends on and that would not be
         trained.
     """
-    missing = torch.isnan(batches.x)
-    holes = f"the {what} hold NaN (first: {_where(batches, 0, missing)})" if bool(missing.any()) else None
+    hole, data = batches.first_missing, batches.data
+    holes = None if hole is None else f"the {what} hold NaN (first: {words(hole, data.dims, data.coords)})"
     if holes and getattr(program, "takes_mask", None) is False:
         raise ValueError(f"{holes}, {UNTOLD}")
     with seeded(0, Stream.CHECK), program.scope(), pyro.validation_enabled(False), evaluating(program):
@@ -141,14 +141,12 @@ def _mend(family: str) -> str:
 
 def _where(batches: Batches, start: int, bad: Tensor) -> str:
     """The first bad cell, or the first bad datum where the support is one of whole data, by its coordinates."""
-    mask = torch.zeros(batches.x.shape[: bad.dim()], dtype=torch.bool)
-    mask[start : start + bad.shape[0]] = bad.cpu()
-    return place(mask, batches.data.dims[: bad.dim() - 1], batches.data.coords)
+    return place(bad, batches.data.dims[: bad.dim() - 1], batches.data.coords, start)
 
 
 def warn_unseen(batches: Batches) -> None:
     """Say which cell is missing in all training data: nothing is learned of it."""
-    never = torch.isnan(batches.x).all(0).cpu()
+    never = batches.unseen
     if not bool(never.any()):
         return
     data, count = batches.data, int(never.sum())

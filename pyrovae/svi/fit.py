@@ -142,7 +142,7 @@ def fit(
     with preserved():
         with _buffers_kept_on_error(program):
             with seeded(seed, Stream.ADAPT):
-                program.adapt(batches.x, batches.context)
+                program.adapt(*batches.sample())
             structure = inspect_program(program, batches.take(slice(0, 3)))
             check_data(program, structure, batches)
             warn_unseen(batches)

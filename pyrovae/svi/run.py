@@ -215,11 +215,11 @@ class Run:
         """
         size, first = len(self.batches), not history.steps
         careful = isinstance(engine, Eager)
-        kept = None if careful else Snapshot(self.program, self.objective, optimizer)
+        kept = None if careful else Snapshot(self.objective, optimizer)
         try:
             with products_in(self.precision):
                 losses = engine.epoch(self._shuffled(), first=first)
-            values = losses if careful else finite_values(losses, self.objective.parameters())
+            values = losses if careful else finite_values(losses, self._trained(optimizer))
         except NotRecordable:
             self._put_back(kept)
             raise
@@ -232,6 +232,11 @@ class Run:
             history.steps.append(-value)
             total += -value * min(self.batch_size, size - start) / size
         return total
+
+    def _trained(self, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+        """The parameters and the optimiser's own: moments overflow where a gradient did."""
+        held = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+        return [t for t in (*self.objective.parameters(), *held) if t.is_floating_point()]
 
     def _shuffled(self) -> Iterator[Batch]:
         """All training data in a new order, batch by batch."""
@@ -285,7 +290,7 @@ class Run:
                     stacklevel=2,
                 )
             with self.program.scope(), torch.no_grad():
-                self.program.adapt(self.batches.x, self.batches.context)
+                self.program.adapt(*self.batches.sample())
                 trace_pair(self.program, self.batches.take(slice(0, 2)))
 
     def _result(self) -> Fit:
