@@ -124,7 +124,7 @@ def fit(
         for name, value in (("epochs", epochs), ("batch_size", batch_size), ("restarts", restarts))
     )
     patience = None if patience is None else at_least("patience", patience, 1)
-    engine = check_engine(engine)
+    engine, precision = check_engine(engine), check_precision(precision)
     lr = positive("lr", lr)
     clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
     if callable(callbacks) or not all(callable(callback) for callback in callbacks):
@@ -186,7 +186,7 @@ def fit(
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
             engine=engine,
-            precision=check_precision(precision),
+            precision=precision,
         )
         with training_modes(program):
             return run.all()
