@@ -41,8 +41,6 @@ class Point(dist.Independent):
 class Nearest(nn.Module):
     """q(z|x): the codes nearest to e (n, P, D) in the codebook (K, D), which starts at vectors of the encoder."""
 
-    adapted: Tensor
-
     def __init__(self, network: nn.Module, codes: int, size: int) -> None:
         super().__init__()
         self.encoder = pv.guides.Delta(network)
@@ -72,7 +70,7 @@ class Nearest(nn.Module):
     def forward(self, x: Tensor) -> dist.TorchDistribution:
         """A point mass, whose log probability is 0."""
         far = torch.cdist(self.encoded(x), self.codebook, compute_mode="donot_use_mm_for_euclid_dist")
-        logits = nn.functional.one_hot(far.argmin(-1), far.shape[-1]).to(far).log()
+        logits = (far.argmin(-1, keepdim=True) == torch.arange(far.shape[-1]).to(far.device)).to(far).log()
         return Point(pv.distributions.Categorical(logits=logits, normalised=True), 1)
 
 
@@ -95,7 +93,7 @@ class Quantised(pv.objectives.Objective):
 
     def __init__(self, guide: Nearest, likelihood: Any, beta: float) -> None:
         super().__init__()
-        self.parts, self.beta, self.used = (guide, likelihood), beta, torch.zeros(len(guide.codebook))
+        self.parts, self.beta, self.used = (guide, likelihood), beta, nn.Buffer(torch.zeros(len(guide.codebook)))
 
     @property
     def label(self) -> str:
@@ -116,13 +114,14 @@ class Quantised(pv.objectives.Objective):
         """Σ log p(x, z)."""
         climbed = self.climbed(terms)
         if torch.is_grad_enabled():
-            self.used += torch.bincount(terms.codes().flatten().long().cpu(), minlength=len(self.used))
+            self.used += (terms.codes().reshape(-1, 1) == torch.arange(len(self.used)).to(self.used)).sum(0)
         return climbed - climbed.detach() + terms.log_weight.sum().detach()
 
     def measures(self) -> dict[str, float]:
         """With the perplexity of the codes since the last call."""
-        share, self.used = self.used / self.used.sum().clamp_min(1), torch.zeros_like(self.used)
-        return super().measures() | {"perplexity": float(torch.special.entr(share).sum().exp())}
+        perplexity = float(torch.special.entr(self.used / self.used.sum().clamp_min(1)).sum().exp())
+        self.used.zero_()
+        return super().measures() | {"perplexity": perplexity}
 
 
 def build(

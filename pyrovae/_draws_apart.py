@@ -24,6 +24,7 @@ def draws_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule] 
 
     Examples
     --------
+    >>> import torch
     >>> from pyrovae._record import record
     >>> draw, rest = draws_apart(record(lambda x: [x + torch.randn(3)], torch.zeros(3)))
     >>> noise = draw()
@@ -31,6 +32,8 @@ def draws_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule] 
     True
     """
     random = [n for n in graph.graph.nodes if is_random(n)]
+    if any(len(n.all_input_nodes[0].users) > 1 for n in random if n.target._schema.is_mutable):
+        return None  # what it draws is also seen through another name
     drawing, made = fx.Graph(), {}
 
     def made_of(node: fx.Node) -> fx.Node:
@@ -63,12 +66,14 @@ def draws_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule] 
     rest = copy.deepcopy(graph)
     nodes: dict[str, fx.Node] = {n.name: n for n in rest.graph.nodes}
     before: Any = next(iter(rest.graph.nodes))
-    for node in random:
-        old = nodes[node.name]
+    for drawn in random:
+        old = nodes[drawn.name]
         with rest.graph.inserting_before(before):
-            given = rest.graph.placeholder(f"drawn_{node.name}")
-        given.meta.update(old.meta)
-        old.replace_all_uses_with(given)
+            given = rest.graph.placeholder(f"drawn_{drawn.name}")
+            own = rest.graph.call_function(aten.clone.default, (given,))  # the graph may write to it, as a dropout does
+        for node in (given, own):
+            node.meta.update(old.meta)
+        old.replace_all_uses_with(own)
         rest.graph.erase_node(old)
     rest.graph.eliminate_dead_code()
     rest.recompile()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dis
 import functools
-import itertools
 import types
 from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
-__all__ = ["modules_of", "referred"]
-
-ITEMS = 100  # of a dict or list of the user's that are looked at
+__all__ = ["modules_of"]
 
 
 def modules_of(function: Any, depth: int = 3) -> Iterator[tuple[str, nn.Module]]:
@@ -43,31 +40,6 @@ def modules_of(function: Any, depth: int = 3) -> Iterator[tuple[str, nn.Module]]
                 yield from modules_of(value, depth - 1)
     elif not isinstance(function, type) and callable(function):
         yield from ((n, value) for n, value in vars(function).items() if isinstance(value, nn.Module))
-
-
-def referred(function: Any, depth: int = 3) -> Iterator[tuple[str, Any]]:
-    """What a function refers to by name, and what the functions of its own file that it calls do; of dicts and lists
-    their items."""
-    if isinstance(function, types.MethodType):
-        yield from referred(function.__func__, depth)
-        if not isinstance(function.__self__, nn.Module):  # whose attributes are its own affair
-            yield from _items("self", getattr(function.__self__, "__dict__", {}))
-    elif isinstance(function, functools.partial):
-        yield from referred(function.func, depth)
-    elif isinstance(function, types.FunctionType):
-        for name, value in _references(function):
-            if depth and isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
-                yield from referred(value, depth - 1)
-            else:
-                yield from _items(name, value)
-
-
-def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, (dict, list, tuple)):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        yield from ((f"{name}[{key!r}]", item) for key, item in itertools.islice(items, ITEMS))
-    else:
-        yield name, value
 
 
 def _references(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

@@ -17,10 +17,13 @@ from torch import Tensor, fx
 from torch.fx.graph import CodeGen
 from torch.overrides import TorchFunctionMode
 
+from pyrovae._recording import recording
 from pyrovae._rng import preserved
 from pyrovae._simplify import simplify
 
 __all__ = ["NotRecordable", "record"]
+
+OUTWARDS = (Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.data_ptr, Tensor.storage, Tensor.untyped_storage)
 
 
 class NotRecordable(RuntimeError):
@@ -41,6 +44,7 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor) -> fx.
 
     Examples
     --------
+    >>> import torch
     >>> def slope(x):
     ...     return torch.autograd.grad((x**2 + torch.randn(3)).sum(), x)
     >>> graph = record(slope, torch.ones(3, requires_grad=True))
@@ -63,9 +67,14 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor) -> fx.
 
 
 class _Values(TorchFunctionMode):
-    """``x.item()`` as x itself: what Pyro's estimators add up beside the gradient. A branch on it still fails."""
+    """``x.item()`` as x itself: what Pyro's estimators add up beside the gradient. A branch on it still fails.
+
+    So does what leaves torch, which nothing else would notice.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in OUTWARDS:
+            raise RuntimeError(f"data-dependent: Tensor.{func.__name__}")
         return args[0].detach() if func is Tensor.item else func(*args, **(kwargs or {}))
 
 
@@ -73,12 +82,16 @@ class _Values(TorchFunctionMode):
 def _without_values() -> Iterator[None]:
     """A block in which Pyro does not look whether a number is finite; `fit` does."""
     never = mock.Mock(return_value=False)
+    before = recording.set(True)
     with (
         _Values(),
         mock.patch.object(pyro.util, "torch_isnan", never),
         mock.patch.object(pyro.util, "torch_isinf", never),
     ):
-        yield
+        try:
+            yield
+        finally:
+            recording.reset(before)
 
 
 def _equal(ours: Any, theirs: Any) -> bool:

@@ -38,7 +38,7 @@ def simplify(graph: fx.GraphModule) -> fx.GraphModule:
     _drop_copies(graph.graph, written)
     _fold_constants(graph, written)
     _merge(graph.graph, written)
-    graph.graph.eliminate_dead_code()
+    _drop_unused(graph.graph)
     graph.recompile()
     return graph
 
@@ -46,6 +46,11 @@ def simplify(graph: fx.GraphModule) -> fx.GraphModule:
 def is_random(node: fx.Node) -> bool:
     """Whether it draws from the global generator."""
     return isinstance(node.target, OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
+
+
+def _drop_unused(graph: fx.Graph) -> None:
+    """What has no part in the result; draws stay, as those that follow are others without them."""
+    graph.eliminate_dead_code(lambda node: node.is_impure() or is_random(node))
 
 
 def _calls(graph: fx.Graph) -> Iterator[fx.Node]:
@@ -99,7 +104,8 @@ def _drop_copies(graph: fx.Graph, written: set[fx.Node]) -> None:
         if not isinstance(first, fx.Node):
             continue
         second = node.args[1] if len(node.args) > 1 else None
-        same: Any = target in SAME and not (target is aten.lift_fresh_copy.default and first in written)
+        copied = target is aten.lift_fresh_copy.default and (node in written or first in written)
+        same: Any = target in SAME and not copied
         if node not in written and first not in written:
             number = isinstance(second, (int, float)) and not isinstance(second, bool) and not node.kwargs
             same |= number and target in NOTHING and second == NOTHING[target] and _type(node) == _type(first)
@@ -108,7 +114,7 @@ def _drop_copies(graph: fx.Graph, written: set[fx.Node]) -> None:
             node.replace_all_uses_with(first.args[0])  # type: ignore[arg-type]
         elif same:
             node.replace_all_uses_with(first)
-    graph.eliminate_dead_code()
+    _drop_unused(graph)
 
 
 def _type(node: fx.Node) -> Any:
@@ -138,7 +144,7 @@ def _fold_constants(graph: fx.GraphModule, written: set[fx.Node]) -> None:
                 constant = graph.graph.get_attr(name)
             constant.meta.update(node.meta)
             node.replace_all_uses_with(constant)
-    graph.graph.eliminate_dead_code()
+    _drop_unused(graph.graph)
 
 
 def _merge(graph: fx.Graph, written: set[fx.Node]) -> None:

@@ -9,7 +9,6 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.nn.functional import one_hot
 
 __all__ = ["CategoricalSequence"]
 
@@ -81,5 +80,6 @@ class CategoricalSequence(dist.TorchDistribution):
 
     def _logits(self, codes: Tensor) -> Tensor:
         """Logits (n, length, K) of codes (n, length)."""
-        before = torch.nn.functional.pad(one_hot(codes, self.categories)[:, :-1], (0, 0, 1, 0))
+        one_hot = codes.unsqueeze(-1) == torch.arange(self.categories, device=codes.device)
+        before = torch.nn.functional.pad(one_hot.long()[:, :-1], (0, 0, 1, 0))
         return self.network(before)

@@ -18,6 +18,15 @@ __all__ = [
     "stepper",
 ]
 
+PLAIN = {
+    "amsgrad": False,
+    "maximize": False,
+    "fused": True,
+    "differentiable": False,
+    "capturable": False,
+    "decoupled_weight_decay": False,
+}
+
 
 def make_optimizer(make: Callable[..., Any], parameters: list[Any], lr: float) -> torch.optim.Optimizer:
     """``make(parameters, lr=lr)``, of tensors or groups of them; Adam in its fused form."""
@@ -89,7 +98,8 @@ def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
         and not hooks
         and all(
             optimizer.param_groups[0][name] == value
-            for name, value in (("amsgrad", False), ("maximize", False), ("fused", True), ("differentiable", False))
+            for name, value in PLAIN.items()
+            if name in optimizer.param_groups[0]
         )
     )
 

@@ -9,6 +9,7 @@ import torch
 from pyrovae._products import on_amd
 from pyrovae.svi.engines.compiled import Compiled, missing_compiler
 from pyrovae.svi.engines.eager import Eager
+from pyrovae.svi.engines.sharded import Sharded, check_shareable
 from pyrovae.svi.engines.traced import Recordings, Traced
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "check_engine", "choose", "make_engine"]
 
 ENGINES = ("auto", "eager", "traced", "compiled")
+LBFGS = "L-BFGS evaluates the loss several times in a step"
 RECORDED = 1_000  # steps from which on a recording, of a second or less, has paid
 COMPILING = 30.0  # seconds, of a program of common size, when nothing is on disk yet
 HANDLED = 1.5e-4  # seconds of a replayed step that are not arithmetic
@@ -42,9 +44,11 @@ def choose(run: Run) -> tuple[str, str]:
     The choice follows from the run's own numbers, not from the machine's load, so that the same run makes it again.
     """
     steps = run.restarts * run.epochs * -(-len(run.batches) // run.batch_size)
+    if run.processes.size > 1:
+        return "traced", check_shareable(run)
     made = getattr(run.optimizer, "func", run.optimizer)
     if made is torch.optim.LBFGS:
-        return "eager", "L-BFGS evaluates the loss several times in a step"
+        return "eager", LBFGS
     if not run.objective.differentiable:
         return "eager", f"{type(run.objective.elbo).__name__} differentiates by itself"
     if run.engine == "compiled" and (missing := missing_compiler(run.batches.x.device)):
@@ -65,9 +69,13 @@ def choose(run: Run) -> tuple[str, str]:
 
 def make_engine(run: Run, optimizer: torch.optim.Optimizer) -> Any:
     """The engine of a chain."""
+    if isinstance(optimizer, torch.optim.LBFGS):
+        run.chosen, run.reason = "eager", LBFGS
     if run.chosen == "eager":
         return Eager(run.objective, optimizer, run.clip_norm)
     run.recordings = run.recordings or Recordings(run.objective)
+    if run.processes.size > 1:
+        return Sharded(run.objective, optimizer, run.clip_norm, run.recordings, run.processes)
     if run.chosen == "compiled":
         full = len(run.batches) // run.batch_size
         return Compiled(run.objective, optimizer, run.clip_norm, run.recordings, full)

@@ -43,7 +43,7 @@ def steps_at_once(multiplications: float, steps: int) -> int:
     """How many of an epoch's steps to take in one call: up to eight where they are light, so that few are left over.
 
     >>> [steps_at_once(1e6, steps) for steps in (1, 7, 13, 15, 600)], steps_at_once(1e9, 600)
-    ([1, 7, 6, 7, 8], 1)
+    ([1, 7, 6, 5, 8], 1)
     """
     if multiplications > LIGHT:
         return 1
@@ -91,6 +91,7 @@ class Compiled(Traced):
         if not is_plain_adam(self.optimizer):
             raise NotCompilable("only plain torch.optim.Adam is compiled with the steps")
         losses: list[Tensor] = []
+        self.optimizer.zero_grad(set_to_none=True)  # rather none than those of another step
         look = self.recordings.begin()
         done = 0
         while done < self.full:

@@ -37,13 +37,30 @@ class Recording:
         b = a + len(self.reassigned)
         return values[0], values[1:a], values[a:b], values[b:]
 
-    def settle(self, elbo: Any, buffers: list[Tensor], sums: list[Tensor]) -> None:
-        """Put new values into buffers, and tell the objective what it noted."""
+    def run(self, tensors: list[Tensor], batch: Batch) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+        """As `split`, of the program with these for its tensors.
+
+        Raises
+        ------
+        NotRecordable
+            If the graph cannot be run.
+        """
+        try:
+            return self.split(self.graph.forward(*tensors, *tensors_of(batch)))
+        except Exception as error:  # a graph may hold what its operations do not take
+            said = next(iter(str(error).splitlines()), "")
+            raise NotRecordable(f"its recording does not run: {type(error).__name__}: {said[:160]}") from error
+
+    def settle(self, buffers: list[Tensor]) -> None:
+        """Put new values into buffers."""
         for index, value in zip(self.reassigned, buffers, strict=True):
             self.state.tensors[index].copy_(value)
+
+    def tell(self, elbo: Any, sums: list[Tensor], steps: int = 1) -> None:
+        """Tell the objective what it noted in so many steps."""
         if self.noted or self.seen:
             with torch.enable_grad():
-                elbo.note(self.seen, **dict(zip(self.noted, sums, strict=True)))
+                elbo.note(steps * self.seen, **dict(zip(self.noted, sums, strict=True)))
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:
@@ -80,7 +97,7 @@ def record_loss(loss: Loss, batch: Batch) -> Recording:
             found["seen"], sums = notes()
             found["noted"] = tuple(sums)
             used = [g for g in gradients if g is not None]
-            return [value.detach(), *used, *new.values(), *map(torch.as_tensor, sums.values())]
+            return [value.detach(), *used, *(t.clone() for t in new.values()), *map(torch.as_tensor, sums.values())]
 
     examples = [t.detach().clone().requires_grad_(t.requires_grad) for t in state.tensors]
     graph = record(function, *examples, *tensors_of(batch))

@@ -6,41 +6,57 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import pyro.util
 import torch
 from torch import Tensor
 
-from pyrovae.program import Program
+from pyrovae.svi.engines.state import put
+from pyrovae.svi.engines.surroundings import Surroundings
 from pyrovae.svi.loss import Loss
 
 __all__ = ["Snapshot", "finite_values"]
 
 
 class Snapshot:
-    """Copies of the weights of a program and of its objective, of the optimiser's state and of the random state."""
+    """Copies of the weights of a program and of its objective, of the optimiser's state and of the random state.
 
-    def __init__(self, program: Program, loss: Loss, optimizer: torch.optim.Optimizer) -> None:
-        own = [t for module in loss.modules[:1] for t in module.state_dict(keep_vars=True).values()]
-        held = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+    And of the Python that they refer to, such as counters.
+    """
+
+    def __init__(self, loss: Loss, optimizer: torch.optim.Optimizer) -> None:
+        self.surroundings = Surroundings(loss)
+        tensors = {id(value): value for *_, value in self.surroundings.places}
+        states = [state for state in optimizer.state.values() if isinstance(state, dict)]
+        held = [value for state in states for value in state.values() if isinstance(value, Tensor)]
+        self.numbers = [(s, {k: v for k, v in s.items() if not isinstance(v, (Tensor, list, dict))}) for s in states]
         with torch.no_grad():
-            self.pairs = [(t, t.detach().clone()) for t in (*program.weights().values(), *own, *held)]
+            self.pairs = [(t, t.detach().clone()) for t in (*tensors.values(), *held)]
         self.optimizer = optimizer if not optimizer.state else None
-        self.random_state = torch.get_rng_state()
+        self.random_state: Any = pyro.util.get_rng_state()
+        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
 
     def restore(self) -> None:
         """Put everything back, in place."""
+        self.surroundings.restore()
+        for place in self.surroundings.places:  # a program may have put others there
+            put(*place)
         with torch.no_grad():
             for tensor, kept in self.pairs:
                 tensor.copy_(kept)
+        for state, numbers in self.numbers:
+            state.update(numbers)
         if self.optimizer is not None:  # it had taken no step
             self.optimizer.state.clear()
-        torch.set_rng_state(self.random_state)
+        pyro.util.set_rng_state(self.random_state)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state_all(self.cuda)
 
 
-def finite_values(losses: Sequence[Any], parameters: Sequence[Tensor]) -> list[float] | None:
-    """The losses as numbers; None if one of them, or a parameter after them, is not finite."""
-    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
-    numbers = iter(torch.stack([t.double() for t in tensors]).tolist() if tensors else [])
+def finite_values(losses: Sequence[Any], tensors: Sequence[Tensor]) -> list[float] | None:
+    """The losses as numbers; None if one of them, or one of these tensors after them, is not finite."""
+    found = [loss for loss in losses if isinstance(loss, Tensor)]
+    numbers = iter(torch.stack([t.double() for t in found]).tolist() if found else [])
     values = [next(numbers) if isinstance(loss, Tensor) else loss for loss in losses]
     with torch.no_grad():
-        norm = float(torch.nn.utils.get_total_norm(list(parameters)))
+        norm = float(torch.nn.utils.get_total_norm(list(tensors)))
     return values if math.isfinite(norm) and all(map(math.isfinite, values)) else None

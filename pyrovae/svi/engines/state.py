@@ -1,32 +1,32 @@
-"""The tensors that a program and its objective hold, and what else of them a recording would take as given."""
+"""The tensors that a program and its objective hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import pyro
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyrovae._modules import referred
+from pyrovae.svi.engines.surroundings import Surroundings
 from pyrovae.svi.loss import Loss
 
-__all__ = ["State", "fingerprint"]
-
-PLAIN = (bool, int, float, str, type(None))
+__all__ = ["State"]
 
 
 class State:
-    """Parameters and buffers by the dicts that hold them: those of modules, and Pyro's store.
+    """Parameters and buffers by what holds them: the dicts of modules, Pyro's store, and whatever else refers to them.
 
     ``tensors`` are the distinct ones, in a fixed order.
     """
 
     def __init__(self, loss: Loss) -> None:
-        held: list[dict[str, Any]] = [d for module in _modules(loss) for d in (module._parameters, module._buffers)]
-        held.append(pyro.get_param_store()._params)
-        self.places = [(d, name, value) for d in held for name, value in d.items() if value is not None]
+        found = Surroundings(loss)
+        self.places = found.places
+        lists = {id(holder) for holder, *_ in self.places if isinstance(holder, list)}
+        attributes = [(vars(module), name, value) for module in found.modules for name, value in vars(module).items()]
+        self.lists = [place for place in attributes if id(place[2]) in lists]  # an RNN makes its own anew
         self.tensors = list({id(value): value for *_, value in self.places}.values())
 
     @contextmanager
@@ -34,48 +34,26 @@ class State:
         """A block in which others stand in their places."""
         by = {id(old): new for old, new in zip(self.tensors, tensors, strict=True)}
         try:
-            for held, name, value in self.places:
-                held[name] = by[id(value)]
+            for holder, key, value in self.places:
+                put(holder, key, by[id(value)])
             yield
         finally:
-            for held, name, value in self.places:
-                held[name] = value
+            for place in (*self.lists, *self.places):
+                put(*place)
 
     def reassigned(self, tensors: Sequence[Tensor]) -> dict[int, Tensor]:
         """Inside of `replaced`: what the program has put in the place of these, by their number."""
         number = {id(value): i for i, value in enumerate(self.tensors)}
         return {
-            number[id(value)]: held[name]
-            for held, name, value in self.places
-            if held.get(name) is not tensors[number[id(value)]]
+            number[id(value)]: holder[key]
+            for holder, key, value in self.places
+            if isinstance(holder, dict) and holder[key] is not tensors[number[id(value)]]
         }
 
 
-def fingerprint(loss: Loss) -> tuple[Any, ...]:
-    """Equal as long as a recording stands: modes, which tensors there are and have gradients, and plain numbers.
-
-    The numbers are attributes of modules, and what the functions of a program refer to by name.
-    """
-    found: list[Any] = []
-    for module in _modules(loss):
-        found.append(tuple((k, v) for k, v in vars(module).items() if isinstance(v, PLAIN)))
-        for held in (module._parameters, module._buffers):
-            found += [(id(t), t.requires_grad) for t in held.values() if t is not None]
-    found += [(id(t), t.requires_grad) for t in pyro.get_param_store()._params.values()]
-    for function in _functions(loss):
-        for name, value in referred(function):
-            if isinstance(value, PLAIN):
-                found.append((name, value))
-            elif isinstance(value, Tensor):
-                found.append((name, id(value), value._version, value.requires_grad))
-    return tuple(found)
-
-
-def _modules(loss: Loss) -> list[nn.Module]:
-    return [*loss.program.modules(), *loss.modules]
-
-
-def _functions(loss: Loss) -> list[Callable[..., Any]]:
-    """The functions of the user's that a program is made of."""
-    program = loss.program
-    return [*getattr(program, "_functions", ()), *getattr(program, "_three", ())]
+def put(holder: Any, key: Any, value: Any) -> None:
+    """Let a dict, a list or a cell hold this."""
+    if isinstance(holder, types.CellType):
+        holder.cell_contents = value
+    elif holder is not None:
+        holder[key] = value

@@ -13,9 +13,9 @@ from pyrovae._rng import preserved
 from pyrovae.program import Batch
 from pyrovae.svi.engines.eager import Eager
 from pyrovae.svi.engines.recording import Recording, record_loss, tensors_of
-from pyrovae.svi.engines.state import fingerprint
+from pyrovae.svi.engines.surroundings import Surroundings
+from pyrovae.svi.engines.update import Update
 from pyrovae.svi.loss import Loss
-from pyrovae.svi.optimizers import stepper
 
 __all__ = ["Recordings", "Traced"]
 
@@ -26,40 +26,57 @@ AGAIN = 3  # how often a program may change while it trains and be recorded agai
 class Recordings:
     """Recordings of a loss by the shape of the batch, made when one is first met, and again when the program changes.
 
-    What the recording takes as given is looked at before each epoch; that it gives what the program gives, on the same
-    noise, when it is made and in epochs 1, 2, 4, 8, ….
+    What a recording takes as given is looked at before each epoch; that it does what the program does, on the same
+    noise, when it is made, with the next batch, and in epochs 1, 2, 4, 8, ….
     """
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
         self.made: dict[Any, Recording] = {}
-        self.print: tuple[Any, ...] = ()
+        self.unproven: set[Any] = set()  # seen to be right with one batch alone
+        self.given: Surroundings | None = None
         self.changes = -1
         self.epochs = 0
 
+    def admit(self) -> None:
+        """Before the first step of a chain, whose parameters may be new.
+
+        Raises
+        ------
+        NotRecordable
+            If the program refers to what could not be put back.
+        """
+        if iterators := Surroundings(self.loss).iterators:
+            raise NotRecordable(f"{iterators[0]!r}, which it refers to, is an iterator, and a recording takes no item")
+        self.changes = -1
+
     def begin(self) -> bool:
-        """Before an epoch: forget what no longer stands; whether this is an epoch to look at the answers.
+        """Before the steps of an epoch: forget what no longer stands; whether this is an epoch to look at the answers.
 
         Raises
         ------
         NotRecordable
             If the program changes again and again.
         """
-        now = fingerprint(self.loss)
-        if now != self.print:
+        now = Surroundings(self.loss)
+        if (what := now.changed(self.given)) is not None:
             self.changes += 1
             if self.changes > AGAIN:
-                raise NotRecordable(f"{_changed(self.print, now)} changes from epoch to epoch")
-            self.print, self.made = now, {}
+                raise NotRecordable(f"{what} changes from epoch to epoch")
+            self.given, self.made, self.unproven = now, {}, set()
         self.epochs += 1
         return self.epochs & (self.epochs - 1) == 0
 
     def of(self, batch: Batch) -> Recording:
         """The recording for batches of this shape."""
-        key = tuple((t.shape, t.dtype, t.device) for t in tensors_of(batch))
+        key = _key(batch)
         if key not in self.made:
-            self.made[key] = record_loss(self.loss, batch)
-            self.audit(batch)
+            self.made[key] = self._steadily(lambda: record_loss(self.loss, batch), tries=2)
+            self.unproven.add(key)
+            self._prove(key, batch)
+        elif key in self.unproven:
+            self.unproven.remove(key)
+            self._prove(key, batch)
         return self.made[key]
 
     def audit(self, batch: Batch) -> None:
@@ -70,26 +87,67 @@ class Recordings:
         NotRecordable
             If they differ.
         """
-        recording = self.of(batch)
+        key = _key(batch)
+        if key in self.made and key not in self.unproven:
+            self._prove(key, batch)
+        else:
+            self.of(batch)
+
+    def _prove(self, key: Any, batch: Batch) -> None:
+        self._steadily(lambda: self._compare(self.made[key], batch))
+
+    def _steadily(self, function: Callable[[], Any], *, tries: int = 1) -> Any:
+        """Run what runs the program, and put back what that changes; the first of two tries may, once and for all.
+
+        Raises
+        ------
+        NotRecordable
+            If each run changes it.
+        """
+        for again in reversed(range(tries)):
+            kept = Surroundings(self.loss)
+            with preserved(), torch.enable_grad():
+                try:
+                    found = function()
+                    what = Surroundings(self.loss).changed(kept)
+                except BaseException:
+                    kept.restore()
+                    raise
+            if what is None:
+                return found
+            if not again:
+                kept.restore()
+        raise NotRecordable(f"{what} changes with each run of the program")
+
+    def _compare(self, recording: Recording, batch: Batch) -> None:
         state = recording.state
         before = [t.detach().clone() for t in state.tensors]
+        ours, after = [t.clone() for t in before], [*before]
         with preserved(), torch.no_grad():
-            copies = [t.clone() for t in before]
-            ours, gradients, *_ = recording.split(recording.graph.forward(*copies, *tensors_of(batch)))
-        with preserved(), self.loss.noting():
-            value = self.loss.differentiable_value(batch)
-            wanted = [state.tensors[i] for i in recording.trained]
-            theirs = torch.autograd.grad(value, wanted, allow_unused=True)
-        with torch.no_grad():
-            for tensor, kept in zip(state.tensors, before, strict=True):
-                if not tensor.requires_grad:
+            loss, gradients, buffers, sums = recording.run(ours, batch)
+        for index, buffer in zip(recording.reassigned, buffers, strict=True):
+            ours[index] = buffer
+        wanted = [i for i, t in enumerate(state.tensors) if t.requires_grad and t.is_leaf]
+        try:
+            with preserved(), state.replaced(state.tensors), self.loss.noting() as notes:
+                value = self.loss.differentiable_value(batch)
+                theirs = torch.autograd.grad(value, [state.tensors[i] for i in wanted], allow_unused=True)
+                seen, noted = notes()
+                new = state.reassigned(state.tensors)
+                after = [new.get(i, t).detach().clone() for i, t in enumerate(state.tensors)]
+        finally:
+            with torch.no_grad():
+                for tensor, kept in zip(state.tensors, before, strict=True):
                     tensor.copy_(kept)
         if not value.isfinite():  # the step that follows will say so
             return
-        if not _close(ours, value.detach()) or not all(map(_close, gradients, theirs)):
+        got = {i: g for i, g in zip(wanted, theirs, strict=True) if g is not None}
+        both = [(loss, value.detach()), *((g, got.get(i)) for i, g in zip(recording.trained, gradients, strict=True))]
+        pairs = [*both, *zip(ours, after, strict=True), *zip(sums, map(torch.as_tensor, noted.values()), strict=False)]
+        if not all(_close(*pair) for pair in pairs) or set(got) != set(recording.trained) or seen != recording.seen:
             raise NotRecordable(
-                f"its recording gives a loss of {float(ours):.6g} where the program gives {float(value):.6g}, or "
-                "another gradient, on the same noise: it depends on what a recording takes as given"
+                f"its recording gives a loss of {float(loss):.6g} where the program gives {float(value.detach()):.6g}, "
+                "or another gradient or buffer, on the same noise: it depends on what a recording takes as given"
             )
 
 
@@ -111,11 +169,12 @@ class Traced:
     ) -> None:
         self.eager = Eager(loss, optimizer, clip_norm)
         self.recordings, self.optimizer, self.clip_norm = recordings, optimizer, clip_norm
-        self.steppers: dict[int, tuple[Recording, Callable[[list[Tensor]], None]]] = {}
+        self.updates: dict[int, Update] = {}
+        self.updated: Update | None = None
 
     def forget(self) -> None:
         """As `Eager.forget`: the optimiser's state may be held by other tensors now."""
-        self.steppers.clear()
+        self.updates.clear()
 
     def epoch(self, batches: Iterable[Batch], *, first: bool = False) -> list[Any]:
         """As `Eager.epoch`; the losses are tensors, and not looked at.
@@ -126,15 +185,20 @@ class Traced:
             If the program cannot be recorded, before its first step of this epoch, or after some.
         """
         losses: list[Any] = []
-        look = self.recordings.begin()
+        look: bool | None = None
+        if first:
+            self.recordings.admit()
         for batch in batches:
             if first and not losses:
                 losses += self.eager.epoch([batch], first=True)
                 continue
+            look = self.recordings.begin() if look is None else look
             if look:
                 self.recordings.audit(batch)
                 look = False
             losses.append(self.step(batch))
+        if self.updated is not None:
+            self.updated.show()
         return losses
 
     def step(self, batch: Batch, drawn: tuple[fx.GraphModule, list[Tensor]] | None = None) -> Tensor:
@@ -145,34 +209,26 @@ class Traced:
         with torch.no_grad():
             values = graph.forward(*noise, *state.tensors, *tensors_of(batch))
             loss, gradients, buffers, sums = recording.split(values)
-            recording.settle(self.recordings.loss.elbo, buffers, sums)
-            if self.clip_norm is not None:
-                norm = torch.nn.utils.get_total_norm(gradients)
-                gradients = list(torch._foreach_mul(gradients, torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)))
-            known = self.steppers.get(id(recording))
-            if known is None:
-                parameters = [state.tensors[i] for i in recording.trained]
-                known = self.steppers[id(recording)] = recording, stepper(self.optimizer, parameters)
-            known[1](gradients)
-        return loss
+            update = self.updates.get(id(recording))
+            if update is None:
+                update = self.updates[id(recording)] = Update(recording, self.optimizer, self.clip_norm, gradients)
+            gradients = update.ordered(gradients)
+            norm = update.norm(gradients)
+            recording.settle(buffers)
+            recording.tell(self.recordings.loss.elbo, sums)
+            update.take(gradients, norm)
+            self.updated = update
+        return loss if norm is None else loss + 0 * norm
+
+
+def _key(batch: Batch) -> Any:
+    return tuple((t.shape, t.dtype, t.device) for t in tensors_of(batch))
 
 
 def _close(ours: Tensor, theirs: Tensor | None) -> bool:
-    if theirs is None:
+    if theirs is None or ours.shape != theirs.shape:
         return False
-    scale = float(theirs.detach().abs().max()) if theirs.numel() else 0.0
-    difference = float((ours - theirs).abs().max()) if theirs.numel() else 0.0
-    return difference <= CLOSE * max(scale, 1e-6) or not torch.isfinite(theirs).all()
-
-
-def _changed(before: tuple[Any, ...], now: tuple[Any, ...]) -> str:
-    """What of a fingerprint is no longer the same, in words."""
-    for old, new in zip(before, now, strict=False):
-        if old != new:
-            if isinstance(new, tuple) and new and isinstance(new[0], tuple):
-                named = [n[0] for o, n in zip(old, new, strict=False) if o != n]
-                return f"the attribute {named[0]!r}" if named else "an attribute"
-            if isinstance(new, tuple) and new and isinstance(new[0], str):
-                return f"{new[0]!r}, which it refers to,"
-            return "which parameters it has or trains"
-    return "what it is made of"
+    if not ours.is_floating_point() or not ours.numel():
+        return torch.equal(ours, theirs)
+    scale, difference = float(theirs.detach().abs().max()), float((ours - theirs).abs().max())
+    return difference <= CLOSE * max(scale, 1e-6) or not bool(torch.isfinite(theirs).all())
