@@ -72,8 +72,9 @@ class Batches:
         batch = size * self.x[0].numel() * self.x.element_size()
         for rows in order.split(size * max(1, GATHERED // max(1, batch))):
             some = self._rows(rows)
-            for start in range(0, len(rows), size):
-                yield self._drawn(some.take(slice(start, start + size)))
+            parts = ((None,) * len(rows) if t is None else t.split(size) for t in (some.x, some.context, some.index))
+            for x, context, index in zip(*parts, strict=False):
+                yield self._drawn(Batch(x, context, index))
 
     def sample(self) -> tuple[Tensor, Tensor | None]:
         """x and context for what a program takes from its data once; of those on disk the first buffer of an epoch."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pyrovae._bound import bound
 from pyrovae._draws_apart import draws_apart
 from pyrovae._products import use_onednn
 from pyrovae._record import NotRecordable, record
@@ -61,6 +62,7 @@ class Block:
         self.settings = self._settings()
         apart = draws_apart(recording.graph)
         self.draw = apart[0] if apart else None
+        self.drawn = bound(apart[0]) if apart else lambda: []
         self.rest = apart[1] if apart else recording.graph
         self.steps = steps if apart else 1
         state = recording.state.tensors
@@ -76,32 +78,29 @@ class Block:
         self.checked = False
         self.compiled = self._compile(batch)
 
-    def run(self, first: Batch, more: Iterable[Batch]) -> list[Tensor]:
-        """Take the steps on these batches; the losses."""
+    def run(self, first: Batch, more: Iterable[Batch]) -> Any:
+        """Take the steps on these batches; the losses, numbers, or a tensor of them where a GPU would be waited for."""
         if self._settings() != self.settings:
             raise NotCompilable("the schedule changes more than the learning rate: betas, eps or weight_decay")
         given: list[tuple[Batch, list[Tensor]]] = []
         for batch in chain((first,), more):
-            given.append((batch, self._drawn()))
+            given.append((batch, self.drawn()))
         self._set_rates()
         with torch.no_grad():
             if not self.checked:
                 return self._check(given)
-            values = self._call(given)
+            losses = self._call(given)
             torch._foreach_add_(self.counts, self.steps)
-        return values
+        return losses if losses.is_cuda else losses.tolist()
 
     def _settings(self) -> list[Any]:
         return [self.group[name] for name in ("betas", "eps", "weight_decay")]
 
-    def _drawn(self) -> list[Tensor]:
-        return self.draw.forward() if self.draw is not None else []
-
-    def _call(self, given: list[tuple[Batch, list[Tensor]]]) -> list[Tensor]:
+    def _call(self, given: list[tuple[Batch, list[Tensor]]]) -> Tensor:
         flat = [t for batch, drawn in given for t in (*drawn, *tensors_of(batch))]
         values = list(self.compiled(*self.held, self.rates, *flat))
-        self.recording.tell(self.engine.recordings.loss.elbo, values[self.steps :], self.steps)
-        return values[: self.steps]
+        self.recording.tell(self.engine.recordings.loss.elbo, values[1:], self.steps)
+        return values[0]
 
     def _set_rates(self) -> None:
         """The step sizes and the corrections of the second moment, steps by steps."""
@@ -136,7 +135,7 @@ class Block:
         for old, new in zip(chain(*before), chain(state, first, second), strict=True):
             if old is not new:
                 old.copy_(new)
-        return [*losses, *totals]
+        return [torch.stack(losses), *totals]
 
     def _adam(self, p: Tensor, g: Tensor, m: Tensor, v: Tensor, rates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         beta1, beta2 = self.group["betas"]
@@ -160,7 +159,7 @@ class Block:
 
         examples = [t.clone() for t in self.held]
         with preserved(), torch.no_grad():
-            again = [t.clone() for _ in range(self.steps) for t in (*self._drawn(), *tensors_of(batch))]
+            again = [t.clone() for _ in range(self.steps) for t in (*self.drawn(), *tensors_of(batch))]
             flat = [*examples, self.rates.clone(), *again]
             options: dict[str, Any] = {"fallback_random": True}
             options |= {"triton.cudagraphs": True} if batch.x.is_cuda else {"cpp_wrapper": True}
@@ -176,7 +175,7 @@ class Block:
             except Exception as error:  # the run goes on without it
                 raise NotCompilable(f"the compiler failed: {type(error).__name__}: {_first_line(error)}") from error
 
-    def _check(self, given: list[tuple[Batch, list[Tensor]]]) -> list[Tensor]:
+    def _check(self, given: list[tuple[Batch, list[Tensor]]]) -> list[float]:
         """Take the steps both ways, from the same weights and on the same draws; keep what the replay came to.
 
         Raises
@@ -188,13 +187,14 @@ class Block:
         before = [t.clone() for t in tensors]
         random_state = torch.get_rng_state()
         with self.engine.recordings.loss.noting():
-            ours = torch.stack(self._call(given)).clone()
+            ours = self._call(given).double().cpu()
         for tensor, kept in zip(tensors, before, strict=True):
             tensor.copy_(kept)
         if self.draw is None:
             torch.set_rng_state(random_state)
-        theirs = [self.engine.step(batch, (self.rest, drawn)) for batch, drawn in given]
-        expected = torch.stack(theirs)
+        rest = bound(self.rest)
+        theirs = [float(self.engine.step(batch, (rest, drawn))) for batch, drawn in given]
+        expected = torch.tensor(theirs, dtype=torch.float64)
         off = float(((ours - expected).abs() / expected.abs().clamp(min=1e-3)).max())
         if off > CLOSE:  # not so where a loss is not finite, which the end of the epoch finds
             raise NotCompilable(f"compiled, its steps give losses that differ by {off:.1e} of them from those replayed")

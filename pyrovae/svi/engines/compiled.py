@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pyrovae.program import Batch
 from pyrovae.svi.engines.block import Block, NotCompilable
@@ -90,7 +89,7 @@ class Compiled(Traced):
             return super().epoch(batches, first=first)
         if not is_plain_adam(self.optimizer):
             raise NotCompilable("only plain torch.optim.Adam is compiled with the steps")
-        losses: list[Tensor] = []
+        losses: list[Any] = []
         self.optimizer.zero_grad(set_to_none=True)  # rather none than those of another step
         look = self.recordings.begin()
         done = 0
@@ -104,7 +103,8 @@ class Compiled(Traced):
                 losses.append(self.step(batch))
                 done += 1
                 continue
-            losses += block.run(batch, islice(batches, block.steps - 1))
+            some = block.run(batch, islice(batches, block.steps - 1))
+            losses += some if isinstance(some, list) else [some]
             done += block.steps
         return losses + [self.step(batch) for batch in batches]
 

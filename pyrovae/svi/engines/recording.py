@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from pyrovae._bound import bound
 from pyrovae._record import NotRecordable, record
 from pyrovae.program import Batch
 from pyrovae.svi.engines.state import State
@@ -31,6 +34,11 @@ class Recording:
     noted: tuple[str, ...]
     seen: int
 
+    @cached_property
+    def replay(self) -> Callable[..., list[Tensor]]:
+        """The graph as a function."""
+        return bound(self.graph)
+
     def split(self, values: list[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
         """Loss, gradients, buffers and sums, out of what the graph gives."""
         a = 1 + len(self.trained)
@@ -46,7 +54,7 @@ class Recording:
             If the graph cannot be run.
         """
         try:
-            return self.split(self.graph.forward(*tensors, *tensors_of(batch)))
+            return self.split(self.replay(*tensors, *tensors_of(batch)))
         except Exception as error:  # a graph may hold what its operations do not take
             said = next(iter(str(error).splitlines()), "")
             raise NotRecordable(f"its recording does not run: {type(error).__name__}: {said[:160]}") from error

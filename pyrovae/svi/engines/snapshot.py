@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import pyro.util
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from pyrovae.svi.engines.state import put
 from pyrovae.svi.engines.surroundings import Surroundings
-from pyrovae.svi.loss import Loss
 
 __all__ = ["Snapshot", "finite_values"]
 
@@ -20,11 +20,11 @@ __all__ = ["Snapshot", "finite_values"]
 class Snapshot:
     """Copies of the weights of a program and of its objective, of the optimiser's state and of the random state.
 
-    And of the Python that they refer to, such as counters.
+    And of the Python that they refer to, such as counters, as it was found.
     """
 
-    def __init__(self, loss: Loss, optimizer: torch.optim.Optimizer) -> None:
-        self.surroundings = Surroundings(loss)
+    def __init__(self, surroundings: Surroundings, optimizer: torch.optim.Optimizer) -> None:
+        self.surroundings = surroundings
         tensors = {id(value): value for *_, value in self.surroundings.places}
         states = [state for state in optimizer.state.values() if isinstance(state, dict)]
         held = [value for state in states for value in state.values() if isinstance(value, Tensor)]
@@ -53,10 +53,10 @@ class Snapshot:
 
 
 def finite_values(losses: Sequence[Any], tensors: Sequence[Tensor]) -> list[float] | None:
-    """The losses as numbers; None if one of them, or one of these tensors after them, is not finite."""
-    found = [loss for loss in losses if isinstance(loss, Tensor)]
-    numbers = iter(torch.stack([t.double() for t in found]).tolist() if found else [])
-    values = [next(numbers) if isinstance(loss, Tensor) else loss for loss in losses]
+    """The losses, numbers or tensors of some, as numbers; None if one, or one of these tensors, is not finite."""
+    found = [loss.reshape(-1) for loss in losses if isinstance(loss, Tensor)]
+    numbers = iter(torch.cat(found).double().tolist() if found else [])
+    values = [v for loss in losses for v in (islice(numbers, loss.numel()) if isinstance(loss, Tensor) else (loss,))]
     with torch.no_grad():
-        norm = float(torch.nn.utils.get_total_norm(list(tensors)))
-    return values if math.isfinite(norm) and all(map(math.isfinite, values)) else None
+        norms = torch.stack(torch._foreach_norm(list(tensors))).sum() if tensors else 0.0
+    return values if math.isfinite(float(norms)) and all(map(math.isfinite, values)) else None

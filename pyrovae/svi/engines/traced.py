@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from pyrovae._record import NotRecordable
 from pyrovae._rng import preserved
@@ -37,6 +37,12 @@ class Recordings:
         self.given: Surroundings | None = None
         self.changes = -1
         self.epochs = 0
+        self._walked: Surroundings | None = None
+
+    def walk(self) -> Surroundings:
+        """What is there before an epoch; `begin`, if no step comes between them, takes the same."""
+        self._walked = Surroundings(self.loss)
+        return self._walked
 
     def admit(self) -> None:
         """Before the first step of a chain, whose parameters may be new.
@@ -46,6 +52,7 @@ class Recordings:
         NotRecordable
             If the program refers to what could not be put back.
         """
+        self._walked = None
         if iterators := Surroundings(self.loss).iterators:
             raise NotRecordable(f"{iterators[0]!r}, which it refers to, is an iterator, and a recording takes no item")
         self.changes = -1
@@ -58,7 +65,7 @@ class Recordings:
         NotRecordable
             If the program changes again and again.
         """
-        now = Surroundings(self.loss)
+        now, self._walked = self._walked or Surroundings(self.loss), None
         if (what := now.changed(self.given)) is not None:
             self.changes += 1
             if self.changes > AGAIN:
@@ -177,7 +184,7 @@ class Traced:
         self.updates.clear()
 
     def epoch(self, batches: Iterable[Batch], *, first: bool = False) -> list[Any]:
-        """As `Eager.epoch`; the losses are tensors, and not looked at.
+        """As `Eager.epoch`; the losses are numbers or tensors of some, and not looked at.
 
         Raises
         ------
@@ -201,13 +208,16 @@ class Traced:
             self.updated.show()
         return losses
 
-    def step(self, batch: Batch, drawn: tuple[fx.GraphModule, list[Tensor]] | None = None) -> Tensor:
-        """Take a step; the loss. ``drawn``: the graph that takes draws before its arguments, and the draws."""
+    def step(self, batch: Batch, drawn: tuple[Callable[..., list[Tensor]], list[Tensor]] | None = None) -> Any:
+        """Take a step; the loss, a number, or a tensor where a GPU would be waited for.
+
+        ``drawn``: the graph that takes draws before its arguments, and the draws.
+        """
         recording = self.recordings.of(batch)
         state = recording.state
-        graph, noise = drawn or (recording.graph, [])
+        graph, noise = drawn or (recording.replay, [])
         with torch.no_grad():
-            values = graph.forward(*noise, *state.tensors, *tensors_of(batch))
+            values = graph(*noise, *state.tensors, *tensors_of(batch))
             loss, gradients, buffers, sums = recording.split(values)
             update = self.updates.get(id(recording))
             if update is None:
@@ -218,7 +228,8 @@ class Traced:
             recording.tell(self.recordings.loss.elbo, sums)
             update.take(gradients, norm)
             self.updated = update
-        return loss if norm is None else loss + 0 * norm
+            value = loss if norm is None else loss + 0 * norm
+            return value if value.is_cuda else value.item()  # many tensors of one number would hold much memory
 
 
 def _key(batch: Batch) -> Any:
