@@ -15,6 +15,7 @@ from pyrovae.draws.blocks import Draws, draw, draw_enumerated, join, predict, re
 from pyrovae.draws.chains import Chains
 from pyrovae.draws.plan import Plan
 from pyrovae.draws.shared import Shared
+from pyrovae.draws.together import SharedTree
 from pyrovae.draws.tree import DiskTree, MemoryTree, dataset, site_dims
 from pyrovae.program import Batch
 from pyrovae.structure import Site
@@ -28,7 +29,7 @@ Sampler = Callable[[int, Any, Plan, Batch, slice, "Shared | None"], Draws]
 
 
 def write_block(
-    sink: DiskTree | MemoryTree,
+    sink: DiskTree | MemoryTree | SharedTree,
     chains: Chains,
     plan: Plan,
     batches: Batches,
@@ -74,7 +75,7 @@ def write_block(
         if not plan.discrete:  # log_lik of the data is summed over the enumerated sites, that of a draw is given them
             put("predictive_stats", {"log_lik": (lead, torch.stack(predicted_lik))})
     put("observed_data", _observed(plan, model, batch.x, data))
-    put("constant_data", _constant(batch, data, block))
+    put("constant_data", _constant(batches, batch, block))
     kl = {
         f"kl_{s.name}": (
             ("chain", "obs_id", *site_dims(s.name, s.event_shape)),
@@ -176,11 +177,12 @@ def _observed(plan: Plan, model: Any, x: Tensor, data: Any) -> dict[str, tuple[t
     return out
 
 
-def _constant(batch: Batch, data: Any, block: slice) -> dict[str, tuple[tuple[str, ...], Any]]:
+def _constant(batches: Batches, batch: Batch, block: slice) -> dict[str, tuple[tuple[str, ...], Any]]:
     out: dict[str, tuple[tuple[str, ...], Any]] = {}
     if batch.context is not None:
         out["context"] = (("obs_id", "covariate"), batch.context)
-    if torch.isnan(batch.x).any():
+    data = batches.data
+    if batches.first_missing is not None:  # in each block, whether it has some or not
         out["mask"] = (("obs_id", *data.dims), ~torch.isnan(batch.x))
     if data.labels is not None:
         out["label"] = (("obs_id",), data.labels[block])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from pyrovae.draws.chains import Chains, prepare_draws, shared_draws
 from pyrovae.draws.groups import Sampler, by_guide, write_block
 from pyrovae.draws.markov import nuts_bar, nuts_options
 from pyrovae.draws.predict import prior_groups
+from pyrovae.draws.together import SharedTree
 from pyrovae.draws.tree import DiskTree, MemoryTree, write_netcdf
 from pyrovae.svi.batches import Batches
+from pyrovae.svi.distributed import by_first, in_order, is_first, joined
+from pyrovae.svi.processes import Processes
 
 __all__ = ["make_tree", "posterior"]
 
@@ -71,7 +75,8 @@ def posterior(
         Draw the enumerated sites too, given the data and the draws of the other latents.
     path
         A ``.zarr`` folder, written block by block so that memory holds one block at a time, or a ``.nc`` file. The
-        tree that is returned then reads from the store.
+        tree that is returned then reads from the store. Several processes (torchrun) share the blocks of a ``.zarr``
+        folder, to the bits that one would write.
     overwrite
         Replace what is at ``path``.
     progress
@@ -148,7 +153,7 @@ def posterior(
                     "restart of the fit: leave it out, or ask for method='nuts'"
                 )
         return make_tree(fit, data, **options)
-    with nuts_bar(progress) as bar:
+    with nuts_bar(progress and is_first()) as bar:
         return make_tree(fit, data, **options, **nuts_options(draws, seed, discrete, bar, **given))
 
 
@@ -187,35 +192,50 @@ def make_tree(
     at_least("draws", draws, 1)
     if predictive is not None:
         at_least("predictive", predictive, 0)
-    sink: DiskTree | MemoryTree = MemoryTree()
+    sink: DiskTree | MemoryTree | SharedTree = MemoryTree()
     suffix = None if path is None else Path(path).suffix
     if suffix not in (None, ".zarr", ".nc"):
         raise ValueError(f"path: expected a name that ends in .zarr (streamed) or .nc, got {str(path)!r}")
-    if path is not None:
+    if path is not None and (suffix == ".zarr" or is_first()):
         refuse_existing(Path(path), overwrite)
     chains, batches, plan, rows = prepare_draws(fit, data, context, copies)
     rows = min(rows, most_rows or rows)
-    with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
-        if suffix == ".zarr":
-            sink = DiskTree(Path(str(path)), overwrite=overwrite)
-        cells = batches.x[0].numel()
-        keep = (
-            most_predictive(len(chains), len(batches), cells, draws) if predictive is None else min(predictive, draws)
-        )
-        shared = shared_draws(chains, batches, plan, draws, seed)
-        for block, parts in spans(plan, len(batches), guide_draws or draws, rows):
-            make = by_guide(parts, discrete and guide_draws is None)
-            make = make if sampler is None else sampler(make)
-            write_block(sink, chains, plan, batches, block, make, keep, rows, seed, shared)
-        prior = prior_groups(chains, plan, batches, min(draws, 1000), rows, seed, enumerated=discrete)
-        for name, group in prior.items():
-            sink.put(name, group)
-    if chains.fit is not None:
-        sink.put("optimization", chains.fit.history)
-    tree = sink.close(_attrs(chains, batches, draws, seed) | dict(attrs or {}))
+    together = joined(batches.x.device) if suffix == ".zarr" else nullcontext(Processes())
+    with together as processes:
+        with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
+            blocks = list(spans(plan, len(batches), guide_draws or draws, rows))
+            blocks = blocks[processes.share(len(blocks))]
+            if processes.size > 1:
+                processes.check_same(_given(chains, batches, draws, seed, rows))
+                _, index = batches.data.coords["obs_id"]
+                sink = SharedTree(Path(str(path)), overwrite, processes, [block for block, _ in blocks], index)
+            elif suffix == ".zarr":
+                sink = DiskTree(Path(str(path)), overwrite=overwrite)
+            cells = batches.x[0].numel()
+            most = most_predictive(len(chains), len(batches), cells, draws)
+            keep = most if predictive is None else min(predictive, draws)
+            shared = shared_draws(chains, batches, plan, draws, seed)
+            for block, parts in blocks:
+                make = by_guide(parts, discrete and guide_draws is None)
+                make = make if sampler is None else sampler(make)
+                write_block(sink, chains, plan, batches, block, make, keep, rows, seed, shared)
+            if processes.first:
+                prior = prior_groups(chains, plan, batches, min(draws, 1000), rows, seed, enumerated=discrete)
+                for name, group in prior.items():
+                    sink.put(name, group)
+        if chains.fit is not None:
+            sink.put("optimization", chains.fit.history)
+        tree = sink.close(_attrs(chains, batches, draws, seed) | dict(attrs or {}))
     if path is not None and suffix == ".nc":
-        write_netcdf(tree, Path(path), overwrite=overwrite)
+        by_first(f"write {path}", lambda: write_netcdf(tree, Path(str(path)), overwrite=overwrite))
     return tree
+
+
+def _given(chains: Chains, batches: Batches, draws: int, seed: int, rows: int) -> dict[str, Any]:
+    """What several processes must agree on."""
+    weights = sum(float(value.double().sum()) for value in chains.program.weights().values())
+    given = {"draws": draws, "seed": seed, "rows in a block": rows, "n": len(batches), "chains": len(chains)}
+    return {**given, "data_sum": batches.sums, "order of the data": in_order(batches), "weights_sum": weights}
 
 
 def _attrs(chains: Chains, batches: Batches, draws: int, seed: int) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def write_checkpoint(
     Without one, a chain has ended, which is kept at once.
     """
     due = history is None or time.monotonic() - run.last_checkpoint >= run.checkpoint_seconds
-    if run.folder is None or not due:
+    if run.folder is None or not due or not run.processes.first:
         return
     pending = None
     if history is not None:

@@ -15,6 +15,7 @@ from pyrovae._rng import Stream, preserved, seeded
 from pyrovae.program import Program, as_elbo, as_program
 from pyrovae.structure import inspect_program
 from pyrovae.svi.batches import prepare
+from pyrovae.svi.distributed import joined
 from pyrovae.svi.door import check_data, check_last_batch, check_objective, warn_unseen
 from pyrovae.svi.engines.choose import check_engine
 from pyrovae.svi.engines.precision import check_precision
@@ -53,7 +54,7 @@ def fit(
     The program is trained in place and is left with the weights of its best chain. Pyro's global parameter store, its
     settings and the global random state are left as they were. The same seed, initial weights and machine give the
     same bits; initial weights are drawn where a network is built, so seed before building it, or build it as the
-    library left it.
+    library left it. Processes that torchrun started share each batch, and come to what one would, but for rounding.
 
     Parameters
     ----------
@@ -113,6 +114,8 @@ def fit(
         parameter that gets no gradient, a plate that is not the data's, arguments out of range.
     NonFiniteError
         When the loss or its gradient is not finite, naming epoch, step and site; it carries the fit so far.
+    ProcessError
+        Where several processes share the work: if another one fails, or was given something else.
 
     References
     ----------
@@ -139,7 +142,7 @@ def fit(
             check(epochs)
     batches = prepare(program, data, context, training=True)
     held_out = None if validation is None else prepare(program, validation)
-    with preserved():
+    with joined(batches.x.device) as processes, preserved():
         with _buffers_kept_on_error(program):
             with seeded(seed, Stream.ADAPT):
                 program.adapt(*batches.sample())
@@ -186,6 +189,7 @@ def fit(
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
             engine=engine,
+            processes=processes,
             precision=precision,
         )
         with training_modes(program):

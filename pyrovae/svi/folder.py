@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pyrovae._part import Part
 from pyrovae.program import Program, as_program
+from pyrovae.svi.distributed import by_first
 from pyrovae.svi.result import Fit
 
 __all__ = ["RunFolderError", "load", "read_state", "save", "write_state"]
@@ -33,6 +34,11 @@ class RunFolderError(ValueError):
 def save(fit: Fit, directory: str | Path, *, overwrite: bool = False) -> Path:
     """See `Fit.save`."""
     directory = Path(directory)
+    by_first(f"save {directory}", lambda: _write(fit, directory, overwrite))
+    return directory
+
+
+def _write(fit: Fit, directory: Path, overwrite: bool) -> None:
     if (directory / SETTINGS).exists() and not overwrite:
         raise FileExistsError(f"{directory} already holds a run: give another folder, or overwrite=True to replace it")
     history = {
@@ -47,7 +53,6 @@ def save(fit: Fit, directory: str | Path, *, overwrite: bool = False) -> Path:
         "program": _made_of(fit.program),
     }
     write_state(directory, state)
-    return directory
 
 
 def load(directory: str | Path, program: Any) -> Fit:

@@ -24,10 +24,12 @@ from pyrovae.schedules import Scheduled
 from pyrovae.structure import trace_pair
 from pyrovae.svi.batches import Batches
 from pyrovae.svi.checkpoint import read_checkpoint, settings_of, write_checkpoint
+from pyrovae.svi.distributed import in_order
 from pyrovae.svi.engines.choose import choose, make_engine
 from pyrovae.svi.engines.compiled import NotCompilable
 from pyrovae.svi.engines.eager import Eager, StoppedError
 from pyrovae.svi.engines.precision import products_in
+from pyrovae.svi.engines.sharded import cannot_share
 from pyrovae.svi.engines.snapshot import Snapshot, finite_values
 from pyrovae.svi.history import History, to_dataset, versions
 from pyrovae.svi.loss import Loss, quiet
@@ -37,6 +39,7 @@ from pyrovae.svi.optimizers import (
     make_scheduler,
     step_scheduler,
 )
+from pyrovae.svi.processes import Processes
 from pyrovae.svi.progress import progress_bar
 from pyrovae.svi.result import EpochEnd, Fit, NonFiniteError
 from pyrovae.svi.step import culprit
@@ -44,7 +47,7 @@ from pyrovae.svi.step import culprit
 __all__ = ["Run"]
 
 EVALUATION_ROWS = 2048
-SMALL_STEP = 1e8  # multiplications of a batch, below which threads cost more in waiting than they save
+SMALL_STEP = 2e7  # multiplications of a batch, below which threads cost more in waiting than they save
 
 
 @dataclass
@@ -70,6 +73,7 @@ class Run:
     progress: bool
     engine: str = "auto"
     precision: str = "float32"
+    processes: Processes = field(default_factory=Processes)
     initial: dict[str, Tensor] = field(default_factory=dict)
     initial_loss: dict[str, Tensor] = field(default_factory=dict)
     finished: list[dict[str, Tensor]] = field(default_factory=list)
@@ -86,10 +90,13 @@ class Run:
         self.initial, self.initial_loss = _copy(self.program.weights()), _copy(self.loss_state())
         self.chosen, self.reason = choose(self)
         pending = read_checkpoint(self)
+        if self.processes.size > 1:
+            self.processes.check_same(self._given(pending))
         weights = sum(p.numel() for p in self.program.parameters())
+        show = self.progress and self.processes.first
         with (
             _one_thread(self.batch_size * weights < SMALL_STEP),
-            progress_bar(self.progress, self.restarts, self.epochs, self.objective.name) as bar,
+            progress_bar(show, self.restarts, self.epochs, self.objective.name) as bar,
         ):
             for chain in range(len(self.finished), self.restarts):
                 self._chain(chain, pending, bar)
@@ -117,6 +124,7 @@ class Run:
                 if scheduler is not None:
                     scheduler.load_state_dict(pending["scheduler"])
                 history, start, best = History.from_state(pending["history"]), pending["epoch"], pending["best"]
+            self.processes.broadcast([*self.program.weights().values(), *self.loss_state().values()])
             known = set(pyro.get_param_store().keys())
             self.histories.append(history)
             engine = make_engine(self, optimizer)
@@ -150,9 +158,11 @@ class Run:
                 bar.epoch(epoch, value, held_out)
                 end = EpochEnd(self.program, chain, epoch, self.epochs, value, held_out, float(rate))
                 answers = [callback(end) for callback in self.callbacks]
-                history.stopped = any(answer is True for answer in answers) or (
+                stopped = any(answer is True for answer in answers) or (
                     self.patience is not None and history.since_best() >= self.patience
                 )
+                figures = {"bound": value, "validation bound": math.nan if held_out is None else held_out}
+                history.stopped = self.processes.check_epoch(epoch, self._trained(optimizer), figures, stopped)
                 write_checkpoint(self, epoch + 1, optimizer, scheduler, history, best)
             self._refuse_late(known)
             self._warn_unfinished(history)
@@ -215,7 +225,7 @@ class Run:
         """
         size, first = len(self.batches), not history.steps
         careful = isinstance(engine, Eager)
-        kept = None if careful else Snapshot(self.objective, optimizer)
+        kept = None if careful else Snapshot(engine.recordings.walk(), optimizer)
         try:
             with products_in(self.precision):
                 losses = engine.epoch(self._shuffled(), first=first)
@@ -249,6 +259,8 @@ class Run:
 
     def _fall_back(self, error: NotRecordable, optimizer: torch.optim.Optimizer) -> Any:
         """Go on with the next plainer engine."""
+        if self.processes.size > 1:
+            raise ValueError(cannot_share(str(error), self.processes.size)) from error
         if isinstance(error, NotCompilable):
             self.chosen, self.reason = "traced", f"the program cannot be compiled: {error}"
         else:
@@ -267,6 +279,13 @@ class Run:
         with evaluating(self.program), seeded(self.seed, Stream.VALIDATION), torch.no_grad():
             total = sum(self.objective.value(batch) * len(batch) for _, batch in held_out.blocks(rows))
         return -total / len(held_out)
+
+    def _given(self, pending: dict[str, Any] | None) -> dict[str, Any]:
+        """What several processes must agree on before they begin."""
+        shapes = {name: list(value.shape) for name, value in self.program.weights().items()}
+        done = [len(self.finished), None if pending is None else pending["epoch"]]
+        more = {"order of the data": in_order(self.batches), "chains and epochs in the checkpoint": done}
+        return {**settings_of(self), "weights": shapes, **more}
 
     def _restart(self, chain: int) -> None:
         """New initial weights, drawn from this chain's own stream."""
