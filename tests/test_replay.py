@@ -30,7 +30,7 @@ def test_nuts_gives_the_same_draws_recorded_and_not(monkeypatch: pytest.MonkeyPa
     original = Replay._record
     monkeypatch.setattr(Replay, "_record", lambda self, *a: (original(self, *a), made.append(self))[0])
     recorded = sampled()
-    assert made and made[0]._graph is not None
+    assert made[0]._graph is not None
     monkeypatch.setattr(replay, "AFTER", math.inf)
     plain = sampled()
     assert torch.equal(recorded.u, plain.u)
