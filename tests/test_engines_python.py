@@ -384,3 +384,26 @@ def test_recurrent_networks(kind: Any) -> None:
     theirs, ours = (answer(lambda: vae(Reads()), engine, epochs=3) for engine in ("eager", "traced"))
     assert kind is nn.LSTM or ours[0].settings["engine"] == "traced"
     assert all(torch.equal(ours[1][name], value) for name, value in theirs[1].items())
+
+
+def test_a_change_that_nothing_shows_is_found_later_and_told() -> None:
+    """Seven objects deep, where nobody looks."""
+    hidden = SimpleNamespace(factor=0.0)
+    deep: Any = hidden
+    for _ in range(7):
+        deep = SimpleNamespace(inner=deep)
+
+    def reach() -> float:
+        at = deep
+        while hasattr(at, "inner"):
+            at = at.inner
+        return float(at.factor)
+
+    def change(end: pv.svi.EpochEnd) -> None:
+        if end.epoch == 4:
+            hidden.factor = 0.5
+
+    with pytest.warns(UserWarning, match=r"changed, at some time in the last 4 epochs.*fit again with engine='eager'"):
+        fit, _ = answer(lambda: vae(Encoder(lambda s, x: reach())), "traced", epochs=10, callbacks=[change])
+    assert fit.settings["engine"] == "eager"
+    assert DIFFERS in fit.settings["engine_reason"]

@@ -31,6 +31,7 @@ from pyrovae.svi.engines.eager import Eager, StoppedError
 from pyrovae.svi.engines.precision import products_in
 from pyrovae.svi.engines.sharded import cannot_share
 from pyrovae.svi.engines.snapshot import Snapshot, finite_values
+from pyrovae.svi.engines.traced import OutdatedError
 from pyrovae.svi.history import History, to_dataset, versions
 from pyrovae.svi.loss import Loss, quiet
 from pyrovae.svi.optimizers import (
@@ -144,7 +145,7 @@ class Run:
                     try:
                         value = self._epoch(engine, epoch, optimizer, history)
                     except NotRecordable as error:
-                        engine = self._fall_back(error, optimizer)
+                        engine = self._fall_back(error, engine, optimizer)
                     except StoppedError as error:
                         raise self._non_finite(chain, epoch, error) from None
                 bar.step(-(-len(self.batches) // self.batch_size))
@@ -257,10 +258,19 @@ class Run:
             kept.restore()
             self._measures()
 
-    def _fall_back(self, error: NotRecordable, optimizer: torch.optim.Optimizer) -> Any:
+    def _fall_back(self, error: NotRecordable, engine: Any, optimizer: torch.optim.Optimizer) -> Any:
         """Go on with the next plainer engine."""
         if self.processes.size > 1:
             raise ValueError(cannot_share(str(error), self.processes.size)) from error
+        if isinstance(error, OutdatedError):
+            warnings.warn(
+                f"engine={self.chosen!r}: the program has changed, at some time in the last "
+                f"{engine.recordings.epochs - error.since} epochs, in a way that its recording did not follow "
+                f"({error}). From here on it is run as Python; steps before may have been those of the program as it "
+                "was: fit again with engine='eager'",
+                UserWarning,
+                stacklevel=2,
+            )
         if isinstance(error, NotCompilable):
             self.chosen, self.reason = "traced", f"the program cannot be compiled: {error}"
         else:

@@ -17,10 +17,21 @@ from pyrovae.svi.engines.surroundings import Surroundings
 from pyrovae.svi.engines.update import Update
 from pyrovae.svi.loss import Loss
 
-__all__ = ["Recordings", "Traced"]
+__all__ = ["OutdatedError", "Recordings", "Traced"]
 
 CLOSE = 1e-5  # relative, between what a graph and Python give on the same noise
 AGAIN = 3  # how often a program may change while it trains and be recorded again
+
+
+class OutdatedError(NotRecordable):
+    """A recording that no longer does what the program does, though nothing that was looked at has changed.
+
+    ``since`` is the number of epochs, counted from the first recorded one, after which it still did.
+    """
+
+    def __init__(self, message: str, since: int) -> None:
+        super().__init__(message)
+        self.since = since
 
 
 class Recordings:
@@ -37,6 +48,7 @@ class Recordings:
         self.given: Surroundings | None = None
         self.changes = -1
         self.epochs = 0
+        self.right = 0  # how many epochs had begun when a recording was last seen to be right
         self._walked: Surroundings | None = None
 
     def walk(self) -> Surroundings:
@@ -93,12 +105,18 @@ class Recordings:
         ------
         NotRecordable
             If they differ.
+        OutdatedError
+            If they did not when they were last compared.
         """
         key = _key(batch)
         if key in self.made and key not in self.unproven:
-            self._prove(key, batch)
+            try:
+                self._prove(key, batch)
+            except NotRecordable as error:
+                raise OutdatedError(str(error), self.right) from error
         else:
             self.of(batch)
+        self.right = self.epochs
 
     def _prove(self, key: Any, batch: Batch) -> None:
         self._steadily(lambda: self._compare(self.made[key], batch))
