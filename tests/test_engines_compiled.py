@@ -185,3 +185,12 @@ def test_a_compiler_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = answer(vae, "compiled")
     assert "its steps give losses that differ by 1.0e-03" in ours[0].settings["engine_reason"]
     assert_same(ours, answer(vae, "traced"))
+
+
+def test_that_compiling_takes_a_while_is_told_before_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("pyrovae.svi.progress._Bar.note", lambda self, text: told.append(text))
+    monkeypatch.setattr(torch._inductor, "compile", lambda *a, **k: [][0])
+    fit, _ = answer(vae, "compiled")
+    assert fit.settings["engine"] == "traced"
+    assert told == ["compiling: up to a minute the first time, some seconds when it is found on disk"]

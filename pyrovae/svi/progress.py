@@ -61,6 +61,11 @@ class _Bar:
     def step(self, count: int) -> None:
         self.count += count
 
+    def note(self, text: str) -> None:
+        """Say why the bar stands still for a while."""
+        if not self.progress.disable:
+            self.progress.console.print(text, style="dim")
+
     def epoch(self, epoch: int, elbo: float, validation: float | None) -> None:
         now = time.monotonic()
         self.text = f"{self.label} {elbo:.2f}" + ("" if validation is None else f", validation {validation:.2f}")

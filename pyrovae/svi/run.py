@@ -83,6 +83,7 @@ class Run:
     chosen: str = "eager"  # the engine
     reason: str = ""  # why it is this one
     recordings: Any = None
+    note: Callable[[str], None] = lambda _: None  # tells people why a step takes long
 
     def all(self) -> Fit:
         """Every chain, from the start or from the checkpoint."""
@@ -99,6 +100,7 @@ class Run:
             _one_thread(self.batch_size * weights < SMALL_STEP),
             progress_bar(show, self.restarts, self.epochs, self.objective.name) as bar,
         ):
+            self.note = bar.note
             for chain in range(len(self.finished), self.restarts):
                 self._chain(chain, pending, bar)
                 pending = None
@@ -162,8 +164,10 @@ class Run:
                 stopped = any(answer is True for answer in answers) or (
                     self.patience is not None and history.since_best() >= self.patience
                 )
-                figures = {"bound": value, "validation bound": math.nan if held_out is None else held_out}
-                history.stopped = self.processes.check_epoch(epoch, self._trained(optimizer), figures, stopped)
+                if self.processes.size > 1:
+                    figures = {"bound": value, "validation bound": math.nan if held_out is None else held_out}
+                    stopped = self.processes.check_epoch(epoch, self._trained(optimizer), figures, stopped)
+                history.stopped = stopped
                 write_checkpoint(self, epoch + 1, optimizer, scheduler, history, best)
             self._refuse_late(known)
             self._warn_unfinished(history)

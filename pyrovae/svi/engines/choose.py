@@ -78,5 +78,5 @@ def make_engine(run: Run, optimizer: torch.optim.Optimizer) -> Any:
         return Sharded(run.objective, optimizer, run.clip_norm, run.recordings, run.processes)
     if run.chosen == "compiled":
         full = len(run.batches) // run.batch_size
-        return Compiled(run.objective, optimizer, run.clip_norm, run.recordings, full)
+        return Compiled(run.objective, optimizer, run.clip_norm, run.recordings, full, run.note)
     return Traced(run.objective, optimizer, run.clip_norm, run.recordings)

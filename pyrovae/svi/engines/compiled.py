@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -58,15 +58,23 @@ class Compiled(Traced):
         As of `Traced`.
     full
         How many full batches an epoch has.
+    note
+        Told before something that takes long.
     """
 
     name = "compiled"
 
     def __init__(
-        self, loss: Loss, optimizer: torch.optim.Optimizer, clip_norm: float | None, recordings: Recordings, full: int
+        self,
+        loss: Loss,
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float | None,
+        recordings: Recordings,
+        full: int,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(loss, optimizer, clip_norm, recordings)
-        self.full = full
+        self.full, self.note = full, note
         self.blocks: dict[int, tuple[Recording, Block]] = {}
 
     def forget(self) -> None:
@@ -113,5 +121,6 @@ class Compiled(Traced):
         if id(recording) not in self.blocks:
             weights = sum(recording.state.tensors[i].numel() for i in recording.trained)
             steps = steps_at_once(3.0 * len(batch) * weights, self.full)
+            self.note("compiling: up to a minute the first time, some seconds when it is found on disk")
             self.blocks[id(recording)] = recording, Block(self, recording, batch, steps)
         return self.blocks[id(recording)][1]
