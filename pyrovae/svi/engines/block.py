@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +93,7 @@ class Block:
                 return self._check(given)
             losses = self._call(given)
             torch._foreach_add_(self.counts, self.steps)
-        return losses if losses.is_cuda else losses.tolist()
+        return losses.clone() if losses.is_cuda else losses.tolist()  # a CUDA graph writes to the same memory again
 
     def _settings(self) -> list[Any]:
         return [self.group[name] for name in ("betas", "eps", "weight_decay")]
@@ -169,8 +171,7 @@ class Block:
                 for node in graph.graph.nodes:  # the shapes that one tool noted are not to another's liking
                     node.meta.clear()
                 shapes = FakeTensorMode(shape_env=ShapeEnv())  # without it nothing is kept on disk
-                with tracing(TracingContext(shapes)), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # what torch has to say of itself
+                with tracing(TracingContext(shapes)), _silent():
                     return torch._inductor.compile(graph, flat, options=options)
             except Exception as error:  # the run goes on without it
                 raise NotCompilable(f"the compiler failed: {type(error).__name__}: {_first_line(error)}") from error
@@ -200,6 +201,20 @@ class Block:
             raise NotCompilable(f"compiled, its steps give losses that differ by {off:.1e} of them from those replayed")
         self.checked = math.isfinite(off)
         return theirs
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """A block without what torch has to say of itself."""
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def _first_line(error: Exception) -> str:
