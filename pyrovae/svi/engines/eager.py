@@ -41,9 +41,6 @@ class Eager:
     def __init__(self, loss: Loss, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
         self.loss, self.optimizer, self.clip_norm = loss, optimizer, clip_norm
 
-    def forget(self) -> None:
-        """Told that the weights and the optimiser's state were put back."""
-
     def epoch(self, batches: Iterable[Batch], *, first: bool = False) -> list[float]:
         """Take a step on each batch; the loss of each, in nats per datum.
 

@@ -198,7 +198,7 @@ class Traced:
         self.updated: Update | None = None
 
     def forget(self) -> None:
-        """As `Eager.forget`: the optimiser's state may be held by other tensors now."""
+        """Told that weights and the optimiser's state were put back: other tensors may hold the state now."""
         self.updates.clear()
 
     def epoch(self, batches: Iterable[Batch], *, first: bool = False) -> list[Any]:
