@@ -30,8 +30,8 @@ lint: $(STAMP)  ## ruff, its formatter, mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs-test: $(STAMP)  ## run the examples in docstrings, in README.md and in docs/
-	$(PYTEST) --doctest-modules pyrovae -q
+docs-test: $(STAMP)  ## run the examples in docstrings, each from the tests' seed, in README.md and in docs/
+	$(PYTEST) -p tests.conftest --doctest-modules pyrovae -q
 	$(PYTEST) tests/test_readme.py -q
 
 bench: $(STAMP) $(PEERS)/.installed  ## time training beside the peers, and each part and weighted objective beside plain torch

@@ -79,7 +79,8 @@ class VAE(Program):
     ...     likelihood=pv.likelihoods.Bernoulli(pv.networks.MLP(2, (16,), 9)),
     ...     guide=pv.guides.Normal(pv.networks.MLP(9, (16,), 2 * 2)),
     ... )
-    >>> vae.model(torch.zeros(5, 9)).shape
+    >>> with vae.scope():  # outside of it a run registers the parameters in Pyro's store, as Pyro's SVI needs
+    ...     vae.model(torch.zeros(5, 9)).shape
     torch.Size([5, 9])
     """
 

@@ -70,6 +70,7 @@ def intervals(tree: xr.DataTree, *, level: float = 0.9) -> xr.Dataset:
     Examples
     --------
     >>> import torch, pyrovae as pv
+    >>> _ = torch.manual_seed(0)
     >>> vae = pv.VAE(pv.priors.Normal(2), pv.likelihoods.Normal(pv.networks.MLP(2, (), 3)),
     ...              pv.guides.Normal(pv.networks.MLP(3, (), 4)))
     >>> found = intervals(pv.posterior(vae, torch.zeros(5, 3), draws=100))
