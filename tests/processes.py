@@ -58,6 +58,15 @@ def dropped() -> pv.VAE:
 
 
 Case = tuple[Callable[[], Any], Any, dict[str, Any]]
+
+
+def wide() -> pv.VAE:
+    """Products of a share of 30 are large as well."""
+    return pv.VAE(
+        pv.priors.Normal(2), pv.likelihoods.Bernoulli(MLP(2, (640,), 64)), pv.guides.Normal(MLP(64, (640,), 4))
+    )
+
+
 CASES: dict[str, Case] = {
     "a smaller last batch": (vae, gaussian(71), {}),
     "a last batch of one": (vae, gaussian(61), {"clip_norm": 0.3, "schedule": None}),
@@ -78,6 +87,7 @@ CASES: dict[str, Case] = {
         {},
     ),
     "dropout": (dropped, gaussian(60), {"optimizer": torch.optim.AdamW}),
+    "products in bfloat16": (wide, gaussian(60, 64).sigmoid().round(), {"precision": "bf16", "batch_size": 60}),
     "chains": (vae, gaussian(60), {"restarts": 2, "validation": gaussian(30, seed=1), "patience": 1}),
 }
 

@@ -40,7 +40,11 @@ def words(folder: Path, rank: int) -> dict[str, str]:
 
 
 def assert_as_one(folder: Path, name: str, one: tuple[pv.Fit, dict[str, Tensor]]) -> None:
-    """Both processes have the same bits, and those of one process but for rounding."""
+    """Both processes have the same bits, and those of one process but for rounding.
+
+    With products in bfloat16 the sum of two rounded gradients is not the rounded gradient: with steps of Adam, which
+    are as long for a small gradient as for a large one, a weight may be off by as much as it moves; bounds are not.
+    """
     first, second = (load_file(folder / f"{name}.{rank}.safetensors") for rank in range(2))
     assert first.keys() == second.keys()
     for key, value in first.items():
@@ -50,8 +54,11 @@ def assert_as_one(folder: Path, name: str, one: tuple[pv.Fit, dict[str, Tensor]]
     expected |= {f"history.{n}": torch.as_tensor(v.values) for n, v in fit.history.items() if n != "seconds"}
     assert first.keys() == expected.keys()
     for key, value in expected.items():
-        atol = 2e-5 if key.startswith("weight") else 1e-6
-        np.testing.assert_allclose(first[key].numpy(), value.numpy(), rtol=1e-5, atol=atol, err_msg=key)
+        if fit.settings["precision"] == "bf16":
+            rtol, atol = 1e-3, 1e-2 * int(fit.settings["epochs"]) if key.startswith("weight") else 0.0
+        else:
+            rtol, atol = 1e-5, 2e-5 if key.startswith("weight") else 1e-6
+        np.testing.assert_allclose(first[key].numpy(), value.numpy(), rtol=rtol, atol=atol, err_msg=key)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -111,7 +111,8 @@ class Objective(ELBO, nn.Module):
     def measures(self) -> dict[str, float]:
         """Means per datum of what was noted since the last call, and the values of the schedules now."""
         found = {name: float(value) / max(1, self._seen) for name, value in self._sums.items()}
-        self._sums, self._seen = {}, 0
+        self._sums.clear()
+        self._seen = 0
         own = {name: float(m.value) for name, m in self.named_children() if isinstance(m, Scheduled)}
         return found | own
 

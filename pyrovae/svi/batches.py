@@ -69,12 +69,14 @@ class Batches:
 
     def _gathered(self, order: Tensor, size: int) -> Iterator[Batch]:
         """Data in memory in this order: the rows of some small batches are brought together at once."""
-        batch = size * self.x[0].numel() * self.x.element_size()
+        batch = size * self.x.shape[1:].numel() * self.x.element_size()
         for rows in order.split(size * max(1, GATHERED // max(1, batch))):
-            some = self._rows(rows)
-            parts = ((None,) * len(rows) if t is None else t.split(size) for t in (some.x, some.context, some.index))
-            for x, context, index in zip(*parts, strict=False):
-                yield self._drawn(Batch(x, context, index))
+            x = _selected(self.x, rows).split(size)
+            nothing = (None,) * len(x)
+            contexts = nothing if self.context is None else _selected(self.context, rows).split(size)
+            indices = rows.split(size) if self.numbered else nothing
+            whole = map(Batch, x, contexts, indices)
+            yield from whole if self.data.draw is None else map(self._drawn, whole)
 
     def sample(self) -> tuple[Tensor, Tensor | None]:
         """x and context for what a program takes from its data once; of those on disk the first buffer of an epoch."""
@@ -151,6 +153,11 @@ class Batches:
 
         x = filled(self.x, None if rest is None else rest.x)
         return Batch(x, None if self.context is None else filled(self.context, None if rest is None else rest.context))
+
+
+def _selected(values: Tensor, rows: Tensor) -> Tensor:
+    """These rows, laid out as they are, in a third of the time of ``values[rows]`` where they lie one after another."""
+    return values.index_select(0, rows) if values.is_contiguous() else values[rows]
 
 
 def _generator() -> torch.Generator:

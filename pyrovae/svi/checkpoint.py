@@ -28,7 +28,7 @@ def settings_of(run: Run) -> dict[str, Any]:
         "schedule": getattr(run.schedule, "__name__", str(run.schedule)),
         "epochs": run.epochs,
         "clip_norm": run.clip_norm,
-        "precision": run.precision,
+        "precision": run.objective.precision,
         "batch_size": run.batch_size,
         "patience": run.patience,
         "seed": run.seed,

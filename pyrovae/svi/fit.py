@@ -18,8 +18,8 @@ from pyrovae.svi.batches import prepare
 from pyrovae.svi.distributed import joined
 from pyrovae.svi.door import check_data, check_last_batch, check_objective, warn_unseen
 from pyrovae.svi.engines.choose import check_engine
-from pyrovae.svi.engines.precision import check_precision
 from pyrovae.svi.loss import Loss, default_elbo, modules_of_loss
+from pyrovae.svi.precision import check_precision, warn_of_processor
 from pyrovae.svi.result import EpochEnd, Fit
 from pyrovae.svi.run import Run
 
@@ -91,9 +91,9 @@ def fit(
         the work left pays for. A program that cannot be recorded (it branches on values, draws with numpy, or changes
         from epoch to epoch) is run as Python; `Fit.settings` says what ran, and why.
     precision
-        "float32": products of matrices as torch's setting has them; "bf16": those of float32 matrices may be computed
-        in bfloat16, where the processor is faster at that. They are added up and kept in float32, as is everything
-        else, densities among it. Validation is in float32.
+        "float32": products of matrices as torch's setting has them; "bf16": large ones, and convolutions, of factors
+        rounded to bfloat16, which processors that have it compute in half the time. All else stays float32: weights,
+        sums, densities. Validation is in float32.
     callbacks
         Called after each epoch with an `EpochEnd`; one that returns True stops the chain.
     resume
@@ -141,6 +141,7 @@ def fit(
         if callable(check := getattr(module, "check_epochs", None)):
             check(epochs)
     batches = prepare(program, data, context, training=True)
+    warn_of_processor(precision, batches.x.device)
     held_out = None if validation is None else prepare(program, validation)
     with joined(batches.x.device) as processes, preserved():
         with _buffers_kept_on_error(program):
@@ -154,7 +155,7 @@ def fit(
                 check_data(program, structure, held_out, "validation data")
             elbo = elbo or default_elbo(structure)
             check_objective(elbo, program, batches, min(batch_size, len(batches)))
-            objective = Loss(elbo, program, structure, len(batches))
+            objective = Loss(elbo, program, structure, len(batches), precision)
             if held_out is not None and len(held_out) < objective.least:
                 raise ValueError(
                     f"validation: {type(elbo).__name__} compares the data of a batch with each other: expected "
@@ -190,7 +191,6 @@ def fit(
             progress=progress,
             engine=engine,
             processes=processes,
-            precision=precision,
         )
         with training_modes(program):
             return run.all()

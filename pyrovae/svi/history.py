@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import platform
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,9 @@ class History:
     stopped: bool = False
     settled: int = 0
 
+    def __post_init__(self) -> None:
+        self._rows = array("d", chain.from_iterable(self.epochs))  # the same, to be looked at without a conversion
+
     def add(
         self,
         elbo: float,
@@ -44,13 +49,14 @@ class History:
     ) -> None:
         """Close an epoch; ``measures`` are what the objective tells of it."""
         self.epochs.append((elbo, math.nan if validation is None else validation, rate, seconds))
+        self._rows.extend(self.epochs[-1])
         for name, value in measures.items():
             self.measures.setdefault(name, []).append(value)
 
     def _criterion(self) -> np.ndarray:
         """What ranks epochs: the validation bound where there is one; what is not finite ranks last, and so does what
         is of another objective than the last epoch."""
-        values = np.asarray(self.epochs)
+        values = np.frombuffer(self._rows).reshape(-1, len(FIELDS))
         held_out = bool(np.isfinite(values[:, 1]).any())
         values = np.where(np.isfinite(values[:, int(held_out)]), values[:, int(held_out)], -np.inf)
         values[: min(self.settled, len(values) - 1)] = -np.inf

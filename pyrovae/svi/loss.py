@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from pyrovae.program import Batch, Program
 from pyrovae.structure import Structure
+from pyrovae.svi.precision import products_in
 
 __all__ = ["Loss", "default_elbo", "modules_of_loss", "quiet"]
 
@@ -43,10 +44,15 @@ class Loss:
         Any `pyro.infer.ELBO`.
     total
         N, the number of data of the whole set.
+    precision
+        Of the products where gradients are taken; `value` is in float32.
     """
 
-    def __init__(self, elbo: ELBO, program: Program, structure: Structure, total: int) -> None:
+    def __init__(
+        self, elbo: ELBO, program: Program, structure: Structure, total: int, precision: str = "float32"
+    ) -> None:
         self.elbo, self.program, self.structure, self.total = elbo, program, structure, total
+        self.precision = precision
         if hasattr(elbo, "default"):  # an objective that stands on an estimator of Pyro's
             elbo.default = default_elbo(structure)
         estimator = getattr(elbo, "estimator", elbo)
@@ -137,19 +143,25 @@ class Loss:
         if not self.parameters():  # all that it learns is in closed form, and TraceEnum_ELBO would raise
             return torch.tensor(self.value(batch), dtype=torch.float64)
         if self.differentiable:
-            loss = self.differentiable_value(batch)
-            if loss.requires_grad:
-                loss.backward()
+            with products_in(self.precision):
+                loss = self._differentiable_value(batch)
+                if loss.requires_grad:
+                    loss.backward()
             return loss.detach()
-        with self._weights(size):
+        with self._weights(size), products_in(self.precision):
             value = _first(self.elbo.loss_and_grads(self.model, self.guide, *batch.args))
         for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad /= size
         return torch.tensor(float(value) / size)
 
-    def differentiable_value(self, batch: Batch) -> Tensor:
-        """The loss of a batch, to be differentiated, of an estimator that has one."""
+    def slope(self, batch: Batch, at: list[Tensor]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """The loss of a batch, of an estimator that has one to be differentiated, and its gradients, None for none."""
+        with products_in(self.precision):
+            loss = self._differentiable_value(batch)
+            return loss.detach(), torch.autograd.grad(loss, at, allow_unused=True)
+
+    def _differentiable_value(self, batch: Batch) -> Tensor:
         with self._weights(len(batch)):
             loss = self.elbo.differentiable_loss(self.model, self.guide, *batch.args)
             return torch.as_tensor(loss) / len(batch)

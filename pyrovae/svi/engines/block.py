@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +12,7 @@ from torch import Tensor
 
 from pyrovae._bound import bound
 from pyrovae._draws_apart import draws_apart
-from pyrovae._products import use_onednn
+from pyrovae._machine_code import machine_code
 from pyrovae._record import NotRecordable, record
 from pyrovae._rng import preserved
 from pyrovae.program import Batch
@@ -77,6 +74,7 @@ class Block:
         moments = [h[name] for name in ("exp_avg", "exp_avg_sq") for h in held if h]
         self.held = [t.detach() for t in (*state, *moments)]  # the same memory
         self.rates = torch.zeros(2, self.steps, device=self.held[0].device)
+        self.numbers = None if self.rates.is_cuda else self.rates.numpy()
         self.checked = False
         self.compiled = self._compile(batch)
 
@@ -106,10 +104,13 @@ class Block:
 
     def _set_rates(self) -> None:
         """The step sizes and the corrections of the second moment, steps by steps."""
-        count, (first, second) = float(self.counts[0]), self.group["betas"]
+        count, lr, (first, second) = self.counts[0].item(), float(self.group["lr"]), self.group["betas"]
         later = [count + 1 + j for j in range(self.steps)]
-        sizes = [float(self.group["lr"]) / (1 - first**t) for t in later]
-        self.rates.copy_(torch.tensor([sizes, [math.sqrt(1 - second**t) for t in later]]))
+        values = [[lr / (1 - first**t) for t in later], [math.sqrt(1 - second**t) for t in later]]
+        if self.numbers is None:
+            self.rates.copy_(torch.tensor(values))
+        else:
+            self.numbers[:] = values
 
     def _function(self, *flat: Tensor) -> list[Tensor]:
         """The steps, written to the tensors of the state in the end."""
@@ -155,24 +156,12 @@ class Block:
         return [factor * g for g in gradients]
 
     def _compile(self, batch: Batch) -> Any:
-        from torch._guards import TracingContext, tracing  # slow to import, as is sympy, which they need
-        from torch._subclasses import FakeTensorMode
-        from torch.fx.experimental.symbolic_shapes import ShapeEnv
-
         examples = [t.clone() for t in self.held]
         with preserved(), torch.no_grad():
             again = [t.clone() for _ in range(self.steps) for t in (*self.drawn(), *tensors_of(batch))]
             flat = [*examples, self.rates.clone(), *again]
-            options: dict[str, Any] = {"fallback_random": True}
-            options |= {"triton.cudagraphs": True} if batch.x.is_cuda else {"cpp_wrapper": True}
             try:
-                graph = record(self._function, *flat)
-                use_onednn(graph)
-                for node in graph.graph.nodes:  # the shapes that one tool noted are not to another's liking
-                    node.meta.clear()
-                shapes = FakeTensorMode(shape_env=ShapeEnv())  # without it nothing is kept on disk
-                with tracing(TracingContext(shapes)), _silent():
-                    return torch._inductor.compile(graph, flat, options=options)
+                return machine_code(record(self._function, *flat), flat)
             except Exception as error:  # the run goes on without it
                 raise NotCompilable(f"the compiler failed: {type(error).__name__}: {_first_line(error)}") from error
 
@@ -201,20 +190,6 @@ class Block:
             raise NotCompilable(f"compiled, its steps give losses that differ by {off:.1e} of them from those replayed")
         self.checked = math.isfinite(off)
         return theirs
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """A block without what torch has to say of itself."""
-    logger = logging.getLogger("torch.utils.cpp_extension")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 def _first_line(error: Exception) -> str:

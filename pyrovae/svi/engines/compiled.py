@@ -98,7 +98,9 @@ class Compiled(Traced):
         if not is_plain_adam(self.optimizer):
             raise NotCompilable("only plain torch.optim.Adam is compiled with the steps")
         losses: list[Any] = []
-        self.optimizer.zero_grad(set_to_none=True)  # rather none than those of another step
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None  # rather none than that of another step
         look = self.recordings.begin()
         done = 0
         while done < self.full:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from pyrovae._bound import bound
+from pyrovae._products import large_products
 from pyrovae._record import NotRecordable, record
 from pyrovae.program import Batch
 from pyrovae.svi.engines.state import State
@@ -36,8 +37,8 @@ class Recording:
 
     @cached_property
     def replay(self) -> Callable[..., list[Tensor]]:
-        """The graph as a function."""
-        return bound(self.graph)
+        """The graph as a function, for steps."""
+        return bound(large_products(self.graph))
 
     def split(self, values: list[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
         """Loss, gradients, buffers and sums, out of what the graph gives."""
@@ -46,7 +47,7 @@ class Recording:
         return values[0], values[1:a], values[a:b], values[b:]
 
     def run(self, tensors: list[Tensor], batch: Batch) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
-        """As `split`, of the program with these for its tensors.
+        """As `split`, of the program with these for its tensors; the graph with products as the program has them.
 
         Raises
         ------
@@ -54,7 +55,7 @@ class Recording:
             If the graph cannot be run.
         """
         try:
-            return self.split(self.replay(*tensors, *tensors_of(batch)))
+            return self.split(bound(self.graph)(*tensors, *tensors_of(batch)))
         except Exception as error:  # a graph may hold what its operations do not take
             said = next(iter(str(error).splitlines()), "")
             raise NotRecordable(f"its recording does not run: {type(error).__name__}: {said[:160]}") from error
@@ -97,15 +98,14 @@ def record_loss(loss: Loss, batch: Batch) -> Recording:
         held, parts = given[: len(state.tensors)], list(given[len(state.tensors) :])
         again = Batch(*(None if t is None else parts.pop(0) for t in (batch.x, batch.context, batch.index)))  # type: ignore[arg-type]
         with state.replaced(held), loss.noting() as notes:
-            value = loss.differentiable_value(again)
-            gradients = torch.autograd.grad(value, [held[i] for i in trained], allow_unused=True)
+            value, gradients = loss.slope(again, [held[i] for i in trained])
             new = state.reassigned(held)
             found["trained"] = tuple(i for i, g in zip(trained, gradients, strict=True) if g is not None)
             found["reassigned"] = tuple(new)
             found["seen"], sums = notes()
             found["noted"] = tuple(sums)
             used = [g for g in gradients if g is not None]
-            return [value.detach(), *used, *(t.clone() for t in new.values()), *map(torch.as_tensor, sums.values())]
+            return [value, *used, *(t.clone() for t in new.values()), *map(torch.as_tensor, sums.values())]
 
     examples = [t.detach().clone().requires_grad_(t.requires_grad) for t in state.tensors]
     graph = record(function, *examples, *tensors_of(batch))

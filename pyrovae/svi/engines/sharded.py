@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sharded", "cannot_share", "check_shareable"]
 
-CLOSE = 1e-4  # relative, between the gradient of a batch and the sum of those of its shares
+# Relative, between the gradient of a batch and the sum of those of its shares, each rounded where products are.
+CLOSE = {"float32": 1e-4, "bf16": 2.0**-6}
 
 
 def cannot_share(why: str, size: int) -> str:
@@ -191,10 +192,11 @@ class Sharded(Traced):
         names = ["loss", *(f"gradient of {self._named(tensors[i])}" for i in share.whole.trained), *share.whole.noted]
         pairs = zip((added[0], *added[1], *added[3]), (expected[0], *expected[1], *expected[3]), strict=True)
         largest = max(float(g.abs().max()) for g in expected[1])
-        off = [name for name, (a, b) in zip(names, pairs, strict=True) if not _close(a, b, largest)]
+        close = CLOSE[self.recordings.loss.precision]
+        off = [name for name, (a, b) in zip(names, pairs, strict=True) if not _close(a, b, largest, close)]
         kept = [*zip(both[1], both[0], tensors, strict=True)]
         kept += [(a, b, tensors[i]) for i, a, b in zip(share.part.reassigned, added[2], expected[2], strict=True)]
-        off += [f"buffer {self._named(t)}" for a, b, t in kept if not _close(a, b, 0.0)]
+        off += [f"buffer {self._named(t)}" for a, b, t in kept if not _close(a, b, 0.0, close)]
         if self.processes.any(bool(off)):
             raise NotRecordable(
                 f"its data depend on the others of their batch: computed in {self.processes.size} shares, the "
@@ -207,7 +209,7 @@ class Sharded(Traced):
         return next((name for name, value in named if value is tensor), "one that it holds")
 
 
-def _close(ours: Tensor, theirs: Tensor, largest: float) -> bool:
+def _close(ours: Tensor, theirs: Tensor, largest: float, close: float) -> bool:
     """Equal but for the rounding of sums in another order; what is not finite is the step's to tell."""
     if ours.shape != theirs.shape:
         return False
@@ -215,4 +217,4 @@ def _close(ours: Tensor, theirs: Tensor, largest: float) -> bool:
         return True
     ours, theirs = ours.double(), theirs.double()
     scale, off = float(theirs.abs().max()), float((ours - theirs).abs().max())
-    return off <= CLOSE * scale + 1e-2 * CLOSE * largest + 1e-12
+    return off <= close * (scale + 1e-2 * largest) + 1e-12

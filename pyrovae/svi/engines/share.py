@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyrovae._bound import bound
 from pyrovae._draws_apart import draws_apart
+from pyrovae._products import large_products
 from pyrovae._record import NotRecordable
 from pyrovae._rng import preserved
 from pyrovae.svi.engines.recording import Recording
@@ -58,7 +59,7 @@ def share_of(whole: Recording, part: Recording, processes: Processes, size: int)
     if not _alike(whole, part) or len(draws) != len(own):
         raise NotRecordable("it takes another path for fewer data")
     rows = tuple(_rows(d, o, processes.share(size), size) for d, o in zip(draws, own, strict=True))
-    return Share(whole, part, bound(apart[0][0]), bound(apart[1][1]), rows)
+    return Share(whole, part, bound(apart[0][0]), bound(large_products(apart[1][1])), rows)
 
 
 def _rows(drawn: Tensor, own: Tensor, rows: slice, size: int) -> tuple[int, slice] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import random
 import sys
 import types
 from collections import OrderedDict, deque
@@ -15,16 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae._modules import _globals
+from pyrovae.svi.engines.contents import GENERATORS, PLAIN, Some, contents, fill, put_into, taken
+from pyrovae.svi.engines.watch import ITEMS, Watch
 from pyrovae.svi.loss import Loss
 
 __all__ = ["Surroundings"]
 
-PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, np.generic)
-GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
 LIBRARIES = {*sys.stdlib_module_names, "matplotlib", "numpy", "pandas", "pyro", "pyrovae", "torch", "xarray", "zuko"}
 OPEN = ("argparse", "collections", "types", "pyro.distributions", "pyro.infer", "torch.distributions")
 PARTS = {"_parameters", "_buffers", "_modules"}
-ITEMS, DEPTH, COPIED = 100, 5, 100_000  # of a container; of containers in each other; cells of a tensor
+DEPTH, COPIED = 5, 100_000  # of containers in each other; cells of a tensor
 
 
 class Surroundings:
@@ -45,11 +44,14 @@ class Surroundings:
         self._copies: list[tuple[Any, Any, Any]] = []  # tensors, arrays and generators, what is in them, and a version
         self._met: set[int] = set()
         self._alive: list[Any] = []  # as long as they are, no other has their number
+        self._watch = Watch()
         self._visit("", None, None, loss.program, 0)
         self._visit("", None, None, loss.elbo, 0)
-        params = pyro.get_param_store()._params
-        self.places += [(params, name, value) for name, value in params.items()]
+        self._params = pyro.get_param_store()._params
+        self._watch.container(self._params, whole=True)
+        self.places += [(self._params, name, value) for name, value in self._params.items()]
         own = {id(value) for *_, value in self.places}
+        self._watch.tensors += [t for *_, t in self.places] + [t for *_, t in self._others]
         for *_, value in self.places:
             self.state.append((id(value), value.requires_grad, value.data_ptr()))
         for name, holder, key, value in self._others:
@@ -58,9 +60,15 @@ class Surroundings:
                 self.places.append((holder, key, value))
             elif id(value) not in self._met:
                 self._met.add(id(value))
+                self._watch.fixed.append(value)
                 self.state.append((name, value._version))
                 if value.numel() <= COPIED:
                     self._copies.append((value, value.detach().clone(), value._version))
+        self._watch.begin()
+
+    def stands(self) -> bool:
+        """Whether nothing is another object than it was, so that `Surroundings` would find the same again."""
+        return pyro.get_param_store()._params is self._params and self._watch.same()
 
     def changed(self, before: Surroundings | None) -> str | None:
         """The first of what is no longer the same, in words; None if nothing."""
@@ -74,9 +82,13 @@ class Surroundings:
     def restore(self) -> None:
         """Put everything back but the values of parameters and buffers."""
         for holder, kept in self._holders:
-            _fill(holder, kept)
+            fill(holder, kept)
         for value, kept, version in self._copies:
-            _put(value, kept, version)
+            if not isinstance(value, Tensor):
+                put_into(value, kept)
+            elif value._version != version:
+                with torch.no_grad():
+                    value.copy_(kept)
 
     def _visit(self, name: str, holder: Any, key: Any, value: Any, depth: int) -> None:
         if isinstance(value, PLAIN):
@@ -94,6 +106,9 @@ class Surroundings:
         inside = vars(module)
         self.modules.append(module)
         self.state.append(("", id(module)))
+        self._watch.objects.append(module)
+        for part in (inside, module._parameters, module._buffers, module._modules):
+            self._watch.container(part, whole=True)
         for part in (module._parameters, module._buffers):
             self.places += [(part, name, value) for name, value in part.items() if value is not None]
         self._holders.append((inside, dict(inside)))
@@ -101,7 +116,9 @@ class Surroundings:
             kind = type(value)
             if kind is bool or kind is int or kind is float or kind is str:
                 self.state.append((name, kind, value))  # most are
-            elif name not in PARTS and (value is None or kind not in (dict, OrderedDict) or value):
+            elif kind in (dict, OrderedDict) and not value:
+                self._watch.container(value)
+            elif name not in PARTS:
                 self._visit(name, inside, name, value, 1)
         for name, child in module._modules.items():
             self._visit(name, None, None, child, 0)
@@ -112,6 +129,7 @@ class Surroundings:
         for own in _users_classes(kind):
             if id(own) not in self._met:
                 self._met.add(id(own))
+                self._watch.container(vars(own), whole=True)
                 inside = {k: v for k, v in vars(own).items() if not k.startswith("__") or callable(v)}
                 self._holders.append((own, {k: v for k, v in inside.items() if isinstance(v, PLAIN)}))
                 for name, value in inside.items():
@@ -120,6 +138,7 @@ class Surroundings:
 
     def _rest(self, name: str, value: Any, depth: int) -> None:
         if isinstance(value, types.FunctionType):
+            self._watch.functions.append(value)
             self.state.append((name, id(value.__code__)))
             self._alive.append(value.__code__)
             if not _is_library(value.__module__):
@@ -135,26 +154,26 @@ class Surroundings:
         elif isinstance(value, (list, tuple, deque)):
             self._sequence(name, value, depth)
         elif isinstance(value, set):
-            self.state.append((name, frozenset(v for v in value if isinstance(v, PLAIN))))
+            self._watch.container(value)
+            self.state.append((name, contents(value)))
             self._holders.append((value, set(value)))
-        elif isinstance(value, np.ndarray):
-            if value.size <= COPIED and value.dtype != object:
-                self.state.append((name, id(value), value.tobytes()))
-                self._copies.append((value, value.copy(), None))
-        elif isinstance(value, GENERATORS):
-            kept = _taken(value)
-            self.state.append((name, id(value), str(kept.tolist() if isinstance(kept, Tensor) else kept)))
-            self._copies.append((value, kept, None))
+        elif isinstance(value, (np.ndarray, *GENERATORS)):
+            if not isinstance(value, np.ndarray) or (value.size <= COPIED and value.dtype != object):
+                self._watch.arrays.append(value)
+                self.state.append((name, id(value), contents(value)))
+                self._copies.append((value, taken(value), None))
         elif isinstance(value, type):
             self._class(value, depth)
         elif hasattr(value, "__next__"):
             self.iterators.append(name)
         elif hasattr(value, "__dict__") and (not _is_library(type(value).__module__) or _is_open(type(value))):
             self.state.append((name, type(value)))
+            self._watch.objects.append(value)
             self._dict(name, vars(value), depth)
             self._class(type(value), depth)
 
     def _dict(self, name: str, inside: dict[Any, Any], depth: int) -> None:
+        self._watch.container(inside)
         if len(inside) <= ITEMS:
             self._holders.append((inside, dict(inside)))
         self.state.append((name, len(inside)))
@@ -164,22 +183,29 @@ class Surroundings:
     def _sequence(self, name: str, value: Any, depth: int) -> None:
         self.state.append((name, len(value)))
         holder = value if isinstance(value, list) and len(value) <= ITEMS else None
-        if not isinstance(value, tuple) and len(value) <= ITEMS:
-            self._holders.append((value, list(value)))
+        if not isinstance(value, tuple):
+            self._watch.container(value)
+            if len(value) <= ITEMS:
+                self._holders.append((value, list(value)))
         for key in range(min(len(value), ITEMS)):
             self._visit(f"{name}[{key}]", holder, key, value[key], depth + 1)
 
     def _function(self, function: types.FunctionType, depth: int) -> None:
         known = function.__globals__
+        self._watch.container(vars(function))
         for name in _globals(function.__code__):
+            self._watch.named(known, name)
             value = known.get(name)
             if isinstance(value, types.ModuleType):
                 if not _is_library(value.__name__):  # a file of constants: those that the function names
-                    for inner in _attributes(function.__code__) & vars(value).keys():
-                        self._named(inner, vars(value), inner, vars(value)[inner], depth)
+                    for inner in _attributes(function.__code__):
+                        self._watch.named(vars(value), inner)
+                        if inner in vars(value):
+                            self._named(inner, vars(value), inner, vars(value)[inner], depth)
             elif name in known:
                 self._named(name, known, name, value, depth)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self._watch.named(cell, None)
             try:
                 self._named(name, cell, None, cell.cell_contents, depth)
             except ValueError:  # a variable that is not assigned yet
@@ -190,55 +216,8 @@ class Surroundings:
 
     def _named(self, name: str, holder: Any, key: Any, value: Any, depth: int) -> None:
         if isinstance(value, (*PLAIN, Tensor)):
-            self._holders.append((holder, value if key is None else _Some({key: value})))
+            self._holders.append((holder, value if key is None else Some({key: value})))
         self._visit(name, holder, key, value, depth + 1)
-
-
-class _Some(dict[Any, Any]):
-    """Some of the items of a dict."""
-
-
-def _fill(holder: Any, kept: Any) -> None:
-    """Put back what a container held, and touch none that holds it."""
-    if isinstance(holder, types.CellType):
-        holder.cell_contents = kept
-    elif isinstance(holder, type):
-        for name, value in kept.items():
-            if vars(holder).get(name) is not value:
-                setattr(holder, name, value)
-    elif isinstance(holder, dict):
-        for key in [] if isinstance(kept, _Some) else [k for k in holder if k not in kept]:
-            del holder[key]
-        for key, value in kept.items():
-            if key not in holder or holder[key] is not value:
-                holder[key] = value
-    elif isinstance(holder, set):
-        holder ^= holder ^ kept
-    elif len(holder) != len(kept) or any(a is not b for a, b in zip(holder, kept, strict=True)):
-        holder.clear()
-        holder.extend(kept)
-
-
-def _taken(value: Any) -> Any:
-    if isinstance(value, np.random.Generator):
-        return value.bit_generator.state
-    return value.getstate() if isinstance(value, random.Random) else value.get_state()
-
-
-def _put(value: Any, kept: Any, version: Any) -> None:
-    if isinstance(value, Tensor):
-        if value._version != version:
-            with torch.no_grad():
-                value.copy_(kept)
-    elif isinstance(value, np.ndarray):
-        if value.flags.writeable:
-            np.copyto(value, kept)
-    elif isinstance(value, np.random.Generator):
-        value.bit_generator.state = kept
-    elif isinstance(value, random.Random):
-        value.setstate(kept)
-    else:
-        value.set_state(kept)
 
 
 def _is_library(name: str | None) -> bool:

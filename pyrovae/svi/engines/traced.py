@@ -53,7 +53,8 @@ class Recordings:
 
     def walk(self) -> Surroundings:
         """What is there before an epoch; `begin`, if no step comes between them, takes the same."""
-        self._walked = Surroundings(self.loss)
+        given = self.given
+        self._walked = given if given is not None and given.stands() else Surroundings(self.loss)
         return self._walked
 
     def admit(self) -> None:
@@ -77,12 +78,13 @@ class Recordings:
         NotRecordable
             If the program changes again and again.
         """
-        now, self._walked = self._walked or Surroundings(self.loss), None
+        now, self._walked = self._walked or self.walk(), None
         if (what := now.changed(self.given)) is not None:
             self.changes += 1
             if self.changes > AGAIN:
                 raise NotRecordable(f"{what} changes from epoch to epoch")
-            self.given, self.made, self.unproven = now, {}, set()
+            self.made, self.unproven = {}, set()
+        self.given = now
         self.epochs += 1
         return self.epochs & (self.epochs - 1) == 0
 
@@ -155,8 +157,7 @@ class Recordings:
         wanted = [i for i, t in enumerate(state.tensors) if t.requires_grad and t.is_leaf]
         try:
             with preserved(), state.replaced(state.tensors), self.loss.noting() as notes:
-                value = self.loss.differentiable_value(batch)
-                theirs = torch.autograd.grad(value, [state.tensors[i] for i in wanted], allow_unused=True)
+                value, theirs = self.loss.slope(batch, [state.tensors[i] for i in wanted])
                 seen, noted = notes()
                 new = state.reassigned(state.tensors)
                 after = [new.get(i, t).detach().clone() for i, t in enumerate(state.tensors)]
@@ -167,11 +168,11 @@ class Recordings:
         if not value.isfinite():  # the step that follows will say so
             return
         got = {i: g for i, g in zip(wanted, theirs, strict=True) if g is not None}
-        both = [(loss, value.detach()), *((g, got.get(i)) for i, g in zip(recording.trained, gradients, strict=True))]
+        both = [(loss, value), *((g, got.get(i)) for i, g in zip(recording.trained, gradients, strict=True))]
         pairs = [*both, *zip(ours, after, strict=True), *zip(sums, map(torch.as_tensor, noted.values()), strict=False)]
         if not all(_close(*pair) for pair in pairs) or set(got) != set(recording.trained) or seen != recording.seen:
             raise NotRecordable(
-                f"its recording gives a loss of {float(loss):.6g} where the program gives {float(value.detach()):.6g}, "
+                f"its recording gives a loss of {float(loss):.6g} where the program gives {float(value):.6g}, "
                 "or another gradient or buffer, on the same noise: it depends on what a recording takes as given"
             )
 
