@@ -17,6 +17,7 @@ from torch.optim import lr_scheduler
 import pyrovae as pv
 from pyrovae.objectives import MMD, Discrepancy
 from pyrovae.schedules import linear
+from pyrovae.svi.engines.block import Block
 from pyrovae.svi.engines.compiled import missing_compiler
 from tests.engines import Answer, answer, assert_same, vae
 from tests.programs import gaussian, hierarchy
@@ -194,3 +195,13 @@ def test_that_compiling_takes_a_while_is_told_before_it_does(monkeypatch: pytest
     fit, _ = answer(vae, "compiled")
     assert fit.settings["engine"] == "traced"
     assert told == ["compiling: up to a minute the first time, some seconds when it is found on disk"]
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_chains_share_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Block] = []
+    compile_one = Block._compile
+    monkeypatch.setattr(Block, "_compile", lambda block, batch: (made.append(block), compile_one(block, batch))[1])
+    theirs, ours = (answer(vae, engine, restarts=3) for engine in ("eager", "compiled"))
+    assert_close(ours, theirs)
+    assert len(made) == 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
 import torch
 
+from pyrovae._linear import faster_linear
 from pyrovae._modes import evaluating
 from pyrovae._rng import preserved
 from pyrovae.draws.blocks import rows_in_memory
@@ -19,7 +21,7 @@ from pyrovae.svi.batches import Batches, prepare
 from pyrovae.svi.door import check_data
 from pyrovae.svi.result import Fit
 
-__all__ = ["Chains", "prepare_draws", "shared_draws"]
+__all__ = ["Chains", "drawing", "prepare_draws", "shared_draws"]
 
 FEW = 3  # data that suffice to look at a program
 
@@ -43,6 +45,20 @@ class Chains:
         for index in range(len(self.fit.chains)):
             with self.fit.chain(index):
                 yield index, self.program
+
+
+@contextmanager
+def drawing(program: Program) -> Iterator[None]:
+    """A block in which a program is evaluated: no gradient by default, no validation, the global random state handed
+    back."""
+    with (
+        preserved(),
+        evaluating(program),
+        torch.no_grad(),
+        pyro.validation_enabled(False),
+        faster_linear(program),
+    ):
+        yield
 
 
 def prepare_draws(fit: Any, data: Any, context: Any, copies: int | None = None) -> tuple[Chains, Batches, Plan, int]:

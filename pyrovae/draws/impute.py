@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyro
 import pyro.distributions as dist
 import torch
 import xarray as xr
@@ -16,12 +15,11 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae._missing import _ObservedNormal
-from pyrovae._modes import evaluating
 from pyrovae._numbers import at_least
-from pyrovae._rng import Stream, derive, preserved, seed_all, seeded
+from pyrovae._rng import Stream, derive, seed_all, seeded
 from pyrovae.data import Data
 from pyrovae.draws.blocks import draw, draw_enumerated, join, observe, spans
-from pyrovae.draws.chains import Chains, prepare_draws, shared_draws
+from pyrovae.draws.chains import Chains, drawing, prepare_draws, shared_draws
 from pyrovae.draws.plan import Plan
 from pyrovae.draws.tree import MemoryTree
 from pyrovae.structure import Site, trace_pair
@@ -107,7 +105,7 @@ def impute(
             f"the latents {names} are shared by all data, so that draws cannot be weighted datum by datum: pass "
             "resample=False"
         )
-    with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
+    with drawing(chains.program):
         sites = _sites(chains, plan, batches)
         shared = shared_draws(chains, batches, plan, draws, seed)
         values: dict[str, list[Tensor]] = {s.name: [] for s in sites}

@@ -8,16 +8,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import pyro
-import torch
 import xarray as xr
 
 from pyrovae._atomic import refuse_existing
-from pyrovae._modes import evaluating
 from pyrovae._numbers import at_least
-from pyrovae._rng import preserved
 from pyrovae.draws.blocks import most_predictive, spans
-from pyrovae.draws.chains import Chains, prepare_draws, shared_draws
+from pyrovae.draws.chains import Chains, drawing, prepare_draws, shared_draws
 from pyrovae.draws.groups import Sampler, by_guide, write_block
 from pyrovae.draws.markov import nuts_bar, nuts_options
 from pyrovae.draws.predict import prior_groups
@@ -123,7 +119,7 @@ def posterior(
 
     Examples
     --------
-    >>> import pyrovae as pv
+    >>> import pyrovae as pv, torch
     >>> vae = pv.VAE(pv.priors.Normal(2), pv.likelihoods.Normal(pv.networks.MLP(2, (), 3)),
     ...              pv.guides.Normal(pv.networks.MLP(3, (), 4)))
     >>> tree = pv.posterior(vae, torch.zeros(5, 3), draws=10)
@@ -202,7 +198,7 @@ def make_tree(
     rows = min(rows, most_rows or rows)
     together = joined(batches.x.device) if suffix == ".zarr" else nullcontext(Processes())
     with together as processes:
-        with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
+        with drawing(chains.program):
             blocks = list(spans(plan, len(batches), guide_draws or draws, rows))
             blocks = blocks[processes.share(len(blocks))]
             if processes.size > 1:

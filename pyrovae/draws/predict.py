@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyro
 import torch
 import xarray as xr
 from pyro import poutine
 
-from pyrovae._modes import evaluating
 from pyrovae._numbers import at_least
-from pyrovae._rng import Stream, derive, preserved, seed_all
+from pyrovae._rng import Stream, derive, seed_all
 from pyrovae.draws.blocks import draw, draw_enumerated, observe, spans
-from pyrovae.draws.chains import Chains, prepare_draws, shared_draws
+from pyrovae.draws.chains import Chains, drawing, prepare_draws, shared_draws
 from pyrovae.draws.plan import Plan
 from pyrovae.draws.tree import MemoryTree, dataset, site_dims
 from pyrovae.program import repeat
@@ -44,7 +42,7 @@ def sample(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed:
     """
     at_least("draws", draws, 1)
     chains, batches, plan, rows = prepare_draws(fit, data, context)
-    with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
+    with drawing(chains.program):
         groups = prior_groups(chains, plan, batches, draws, rows, seed)
     tree = MemoryTree()
     for name, group in groups.items():
@@ -60,7 +58,7 @@ def reconstruct(fit: Any, data: Any, *, context: Any = None, draws: int = 100, s
     at_least("draws", draws, 1)
     chains, batches, plan, rows = prepare_draws(fit, data, context)
     tree = MemoryTree()
-    with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
+    with drawing(chains.program):
         shared = shared_draws(chains, batches, plan, draws, seed)
         for block, parts in spans(plan, len(batches), draws, rows):
             means = []
@@ -101,7 +99,7 @@ def encode(fit: Any, data: Any, *, context: Any = None, draws: int = 1000, seed:
         names = ", ".join(f"'{s.name}'" for s in plan.discrete)
         raise ValueError(f"the guide draws nothing: {names} are enumerated. pv.posterior(…, discrete=True) draws them")
     tree = MemoryTree()
-    with preserved(), evaluating(chains.program), torch.no_grad(), pyro.validation_enabled(False):
+    with drawing(chains.program):
         shared = shared_draws(chains, batches, plan, draws, seed)
         for block, parts in spans(plan, len(batches), draws, rows):
             drawn = []

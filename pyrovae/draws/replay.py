@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrovae._bound import bound
+from pyrovae._products import large_products
 from pyrovae._record import NotRecordable, record
 
 __all__ = ["Replay"]
@@ -18,8 +19,9 @@ AFTER = 50  # calls of one shape from which on a recording, of a tenth of a seco
 class Replay:
     """A function of tensors that draws nothing, recorded after `AFTER` calls of one shape; then it takes no Python.
 
-    The recording must give the same bits as the last call that it takes the place of, else there is none. What the
-    function refers to must stay as it is for as long as it is used.
+    The recording must give the same bits as the last call that it takes the place of, else there is none; from then on
+    its large products are those of `large_products`. What the function refers to must stay as it is for as long as it
+    is used.
 
     Examples
     --------
@@ -54,9 +56,9 @@ class Replay:
 
     def _record(self, tensors: Sequence[Tensor], found: Sequence[Tensor]) -> None:
         try:
-            graph = bound(record(self.function, *tensors))
-            again = graph(*tensors)
+            graph = record(self.function, *tensors)
+            again = bound(graph)(*tensors)
         except (NotRecordable, RuntimeError):
             return
         if all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(again, found, strict=True)):
-            self._graph = graph
+            self._graph = bound(large_products(graph))

@@ -8,17 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 from torch.distributions import biject_to
 
-from pyrovae._modes import evaluating
-from pyrovae._rng import Stream, preserved, seeded
+from pyrovae._rng import Stream, seeded
 from pyrovae._support import unmixed
 from pyrovae.draws.blocks import densities_of, replayable
-from pyrovae.draws.chains import prepare_draws
+from pyrovae.draws.chains import drawing, prepare_draws
 from pyrovae.draws.plan import Plan
 from pyrovae.program import Batch, Program, repeat
 from pyrovae.structure import Site, prune
@@ -171,5 +169,5 @@ def evaluation(fit: Any, data: Any, context: Any = None) -> Iterator[Evaluation]
     """
     chains, batches, plan, rows = prepare_draws(fit, data, context, copies=1)
     program = chains.program
-    with preserved(), evaluating(program), torch.no_grad(), pyro.validation_enabled(False), program.scope():
+    with drawing(program), program.scope():
         yield Evaluation(program, batches, plan, rows)

@@ -36,15 +36,15 @@ def dataset(
         name: (dims, values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values))
         for name, (dims, values) in variables.items()
     }
-    out = xr.Dataset(arrays)
+    sizes = {d: size for dims, values in arrays.values() for d, size in zip(dims, values.shape, strict=True)}
     known = {} if data is None else dict(data.coords)
-    coords: dict[str, Any] = {str(d): np.arange(size) for d, size in out.sizes.items() if d not in known}
+    coords: dict[str, Any] = {d: np.arange(size) for d, size in sizes.items() if d not in known}
     for name, (dims, values) in known.items():
-        if dims and all(d in out.dims for d in dims):
+        if dims and all(d in sizes for d in dims):
             if "obs_id" in dims:
                 values = values[(slice(None),) * dims.index("obs_id") + (rows,)]
             coords[name] = (dims, values)
-    return out.assign_coords(coords)
+    return xr.Dataset(arrays, coords)
 
 
 class MemoryTree:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,8 @@ class Block:
         The loss, and data of its shape.
     steps
         How many in a call.
+    note
+        Told before something that takes long.
 
     Raises
     ------
@@ -55,7 +57,14 @@ class Block:
     Kingma & Ba 2014, 1412.6980, algorithm 1.
     """
 
-    def __init__(self, engine: Traced, recording: Recording, batch: Batch, steps: int) -> None:
+    def __init__(
+        self,
+        engine: Traced,
+        recording: Recording,
+        batch: Batch,
+        steps: int,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.engine, self.recording = engine, recording
         self.group = engine.optimizer.param_groups[0]
         self.settings = self._settings()
@@ -76,7 +85,11 @@ class Block:
         self.rates = torch.zeros(2, self.steps, device=self.held[0].device)
         self.numbers = None if self.rates.is_cuda else self.rates.numpy()
         self.checked = False
-        self.compiled = self._compile(batch)
+        code, key = engine.recordings.code, (id(recording), self.steps, *map(str, self.settings), engine.clip_norm)
+        if key not in code:
+            note("compiling: up to a minute the first time, some seconds when it is found on disk")
+            code[key] = self._compile(batch)
+        self.compiled = code[key]
 
     def run(self, first: Batch, more: Iterable[Batch]) -> Any:
         """Take the steps on these batches; the losses, numbers, or a tensor of them where a GPU would be waited for."""

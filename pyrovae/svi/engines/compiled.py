@@ -123,6 +123,5 @@ class Compiled(Traced):
         if id(recording) not in self.blocks:
             weights = sum(recording.state.tensors[i].numel() for i in recording.trained)
             steps = steps_at_once(3.0 * len(batch) * weights, self.full)
-            self.note("compiling: up to a minute the first time, some seconds when it is found on disk")
-            self.blocks[id(recording)] = recording, Block(self, recording, batch, steps)
+            self.blocks[id(recording)] = recording, Block(self, recording, batch, steps, self.note)
         return self.blocks[id(recording)][1]

@@ -44,6 +44,7 @@ class Recordings:
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
         self.made: dict[Any, Recording] = {}
+        self.code: dict[Any, Any] = {}  # compiled from them, for any chain of the run
         self.unproven: set[Any] = set()  # seen to be right with one batch alone
         self.given: Surroundings | None = None
         self.changes = -1
@@ -83,7 +84,7 @@ class Recordings:
             self.changes += 1
             if self.changes > AGAIN:
                 raise NotRecordable(f"{what} changes from epoch to epoch")
-            self.made, self.unproven = {}, set()
+            self.made, self.code, self.unproven = {}, {}, set()
         self.given = now
         self.epochs += 1
         return self.epochs & (self.epochs - 1) == 0
