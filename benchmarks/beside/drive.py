@@ -38,7 +38,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 BASE = "torch"
 PAUSE = 0.02  # seconds, for the threads of the one before to fall asleep
 OURS = ("pyrovae-eager", "pyrovae-traced", "pyrovae-compiled")
-CONTESTANTS = (BASE, *OURS, "pyro", "pythae", "numpyro")
+CONTESTANTS = (BASE, "torch-bf16", *OURS, "pyrovae-compiled-bf16", "pyro", "pythae", "numpyro")
 MODULES = {
     "torch": "torch_by_hand",
     "pyrovae": "ours",
@@ -96,7 +96,7 @@ def start(name: str, case: str, settings: Mapping[str, Any], peers: Path) -> Con
     engine, _, precision = how.partition("-")
     python = peers if library in ("pythae", "numpyro") else Path(sys.executable)
     if library not in MODULES or (how and name != "torch-bf16" and library != "pyrovae"):
-        raise SystemExit(f"--contestants: expected some of {', '.join(CONTESTANTS)}, torch-bf16, got {name}")
+        raise SystemExit(f"--contestants: expected some of {', '.join(CONTESTANTS)}, got {name}")
     if library == "torch":
         engine, precision = "", how
     if not python.exists():

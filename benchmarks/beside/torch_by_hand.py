@@ -69,12 +69,23 @@ def evidence(encoder: nn.Module, decoder: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(out)
 
 
+class Bfloat16(nn.Module):
+    """A network under automatic mixed precision, its output in float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            out: Tensor = self.network(x)
+        return out.float()
+
+
 def main() -> None:
     """Run rounds."""
     told = arguments()
     torch.set_num_threads(told.threads)
-    if told.precision == "bf16":  # the matrix products' inside
-        torch.set_float32_matmul_precision("medium")
     torch.manual_seed(0)
     case = told.case
     encoder, decoder = networks(case)
@@ -88,6 +99,8 @@ def main() -> None:
                 if rounds():
                     return
     flow = zuko.flows.MAF(case.latents, **FLOW) if case.flow else None
+    if told.precision == "bf16":
+        encoder, decoder = Bfloat16(encoder), Bfloat16(decoder)
     loss = loss_of(case, encoder, decoder, flow)
     parameters = [p for part in (encoder, decoder, flow) if part is not None for p in part.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=LR, fused=True)
