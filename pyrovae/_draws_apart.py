@@ -1,4 +1,4 @@
-"""A recorded graph in two: what it draws at random, and what it does with it."""
+"""A recorded graph in parts: what it draws at random, what it holds, and what it does with it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import copy
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch.fx.graph import CodeGen
 
 from pyrovae._simplify import FILLED, FRESH, is_random
 
-__all__ = ["draws_apart"]
+__all__ = ["constants_apart", "draws_apart"]
 
 aten = torch.ops.aten
 
@@ -63,7 +63,7 @@ def draws_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule] 
         return None
     drawing.output(outputs)
     drawing.set_codegen(CodeGen())
-    rest = copy.deepcopy(graph)
+    rest = fx.GraphModule(graph, copy.deepcopy(graph.graph))  # whose constants are the same memory
     nodes: dict[str, fx.Node] = {n.name: n for n in rest.graph.nodes}
     before: Any = next(iter(rest.graph.nodes))
     for drawn in random:
@@ -78,6 +78,35 @@ def draws_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule] 
     rest.graph.eliminate_dead_code()
     rest.recompile()
     return fx.GraphModule(graph, drawing), rest
+
+
+def constants_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, list[Tensor]]:
+    """A graph that takes its constants after its arguments, and these: a compiler would put copies into its code.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pyrovae._record import record
+    >>> weights = torch.arange(3.0)
+    >>> rest, held = constants_apart(record(lambda x: [x * weights], torch.ones(3)))
+    >>> held[0] is weights, rest(torch.ones(3), torch.ones(3))
+    (True, [tensor([1., 1., 1.])])
+    """
+    rest = fx.GraphModule(graph, copy.deepcopy(graph.graph))
+    held: list[Tensor] = []
+    last = [node for node in rest.graph.nodes if node.op == "placeholder"][-1]
+    for node in rest.graph.find_nodes(op="get_attr"):
+        value = getattr(rest, str(node.target))
+        if isinstance(value, Tensor):
+            with rest.graph.inserting_after(last):
+                last = rest.graph.placeholder(f"held_{len(held)}")
+            last.meta.update(node.meta)
+            node.replace_all_uses_with(last)
+            rest.graph.erase_node(node)
+            held.append(value)
+    rest.graph.eliminate_dead_code()
+    rest.recompile()
+    return rest, held
 
 
 class _DependsError(Exception):

@@ -35,7 +35,7 @@ def small_products(graph: fx.GraphModule) -> fx.GraphModule:
 
 def _replaced(graph: fx.GraphModule, product: Callable[..., fx.Node | None]) -> fx.GraphModule:
     """A copy with another node for each product of float32 matrices on a processor that one is made for."""
-    graph = copy.deepcopy(graph)
+    graph = fx.GraphModule(graph, copy.deepcopy(graph.graph))  # whose constants are the same memory
     for node in list(graph.graph.nodes):
         if node.target not in (aten.mm.default, aten.addmm.default) or node.kwargs:
             continue

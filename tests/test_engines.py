@@ -285,6 +285,8 @@ OBJECTIVES: dict[str, Callable[[], Any]] = {
     "adversarial": lambda: Adversarial(MLP(2, (4,), 1, norm="batch"), weight=5.0, rate=0.3),
     "learned similarity": lambda: LearnedSimilarity(MLP(4, (4,), 3), MLP(3, (), 1), rate=0.3),
     "importance weighted": lambda: objectives.ImportanceWeighted(4),
+    "doubly reparameterised": lambda: objectives.DReG(4),
+    "doubly reparameterised, at once": lambda: objectives.DReG(4, vectorize=True),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import types
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -407,3 +408,54 @@ def test_a_change_that_nothing_shows_is_found_later_and_told() -> None:
         fit, _ = answer(lambda: vae(Encoder(lambda s, x: reach())), "traced", epochs=10, callbacks=[change])
     assert fit.settings["engine"] == "eager"
     assert DIFFERS in fit.settings["engine_reason"]
+
+
+@pytest.mark.parametrize("engine", ["traced", "compiled"])
+def test_memory_that_a_recording_refers_to_may_change(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array that a tensor shares, which nothing of torch's tells of; with compiled steps as their graph."""
+    monkeypatch.setattr("pyrovae.svi.engines.choose.missing_compiler", lambda device: None)
+    monkeypatch.setattr(torch._inductor, "compile", lambda graph, given, options: graph)
+    monkeypatch.setattr("pyrovae._products.on_amd", lambda: True)
+
+    def make() -> Any:
+        array = np.ones(4, dtype="f4")
+
+        class Held:
+            __slots__ = ("shared",)
+
+        held = Held()
+        held.shared = torch.from_numpy(array)
+
+        def change(end: pv.svi.EpochEnd) -> None:
+            if end.epoch == 3:
+                array[:] = 2
+
+        return vae(Encoder(lambda s, x: x * held.shared)), {"callbacks": [change], "epochs": 12}
+
+    ours, theirs = (answer(make, e) for e in (engine, "eager"))
+    assert ours[0].settings["engine"] == engine
+    np.testing.assert_allclose(ours[0].history["elbo_step"], theirs[0].history["elbo_step"], rtol=1e-5)
+
+
+def test_the_last_steps_are_looked_at_too() -> None:
+    """A change after the last of the epochs 1, 2, 4, 8, …."""
+    hidden = types.ModuleType("hidden")
+    hidden.factor = 0.0  # type: ignore[attr-defined]
+    holder = SimpleNamespace(module=hidden)
+
+    def change(end: pv.svi.EpochEnd) -> None:
+        if end.epoch == 5:
+            hidden.factor = 0.5  # type: ignore[attr-defined]
+
+    with pytest.warns(UserWarning, match=r"in the last 3 epochs.*The last steps may have been.*engine='eager'"):
+        answer(lambda: vae(Encoder(lambda s, x: holder.module.factor)), "traced", epochs=7, callbacks=[change])
+
+
+def test_a_random_state_that_is_put_back_is_not_recorded() -> None:
+    def again(_: Any, x: Tensor) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            return 0.1 * torch.randn(4)
+
+    ours, theirs = (answer(lambda: vae(Encoder(again)), engine) for engine in ("traced", "eager"))
+    assert "it puts the random state back" in ours[0].settings["engine_reason"]
+    assert all(torch.equal(ours[1][name], value) for name, value in theirs[1].items())

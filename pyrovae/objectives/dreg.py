@@ -14,6 +14,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae._numbers import at_least
+from pyrovae._recording import recording
 from pyrovae._rng import preserved
 from pyrovae.objectives._objective import Objective
 from pyrovae.objectives._sites import as_site
@@ -121,8 +122,9 @@ class _Again(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         if not msg["is_observed"]:
-            with torch.no_grad():
-                msg["fn"](*msg["args"], **msg["kwargs"])
+            if not recording.get():  # where a random state is never put back
+                with torch.no_grad():
+                    msg["fn"](*msg["args"], **msg["kwargs"])
             value = self.trace.nodes[msg["name"]]["value"]
             msg["value"], msg["done"] = value.clone() if value.requires_grad else value, True
 

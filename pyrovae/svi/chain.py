@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyrovae._modes import evaluating
 from pyrovae._record import NotRecordable
-from pyrovae._rng import Stream, derive, seed_all, seeded
+from pyrovae._rng import Stream, derive, preserved, seed_all, seeded
 from pyrovae.svi.batches import Batches
 from pyrovae.svi.checkpoint import write_checkpoint
 from pyrovae.svi.engines.choose import make_engine
@@ -111,6 +111,7 @@ class Chain:
                 stopped = run.processes.check_epoch(epoch, held, figures, stopped)
             history.stopped = stopped
             write_checkpoint(run, epoch + 1, self.optimizer, self.scheduler, history, self.best)
+        self._last_look()
         self._refuse_late()
         warn_unfinished(self.objective, len(history.epochs))
         if self.best is not None:
@@ -174,19 +175,35 @@ class Chain:
         if run.processes.size > 1:
             raise ValueError(cannot_share(str(error), run.processes.size)) from error
         if isinstance(error, OutdatedError):
-            warnings.warn(
-                f"engine={run.chosen!r}: the program has changed, at some time in the last "
-                f"{self.engine.recordings.epochs - error.since} epochs, in a way that its recording did not follow "
-                f"({error}). From here on it is run as Python; steps before may have been those of the program as it "
-                "was: fit again with engine='eager'",
-                UserWarning,
-                stacklevel=2,
-            )
+            self._warn(error, "From here on it is run as Python; steps before")
         if isinstance(error, NotCompilable):
             run.chosen, run.reason = "traced", f"the program cannot be compiled: {error}"
         else:
             run.chosen, run.reason = "eager", f"the program cannot be recorded: {error}"
         self.engine = make_engine(run, self.optimizer)
+
+    def _last_look(self) -> None:
+        """Whether the recording still does what the program does, now that the last step is taken."""
+        recordings = getattr(self.engine, "recordings", None)
+        if recordings is None or not recordings.made or self.run.processes.size > 1:
+            return
+        if recordings.walk().changed(recordings.given) is not None:
+            return  # after the last step, and would have been followed
+        with preserved():
+            batch = self.run.batches.take(slice(0, self.run.batch_size))
+        try:
+            recordings.audit(batch)
+        except OutdatedError as error:
+            self._warn(error, "The last steps")
+
+    def _warn(self, error: OutdatedError, which: str) -> None:
+        warnings.warn(
+            f"engine={self.run.chosen!r}: the program has changed, at some time in the last "
+            f"{self.engine.recordings.epochs - error.since} epochs, in a way that its recording did not follow "
+            f"({error}). {which} may have been those of the program as it was: fit again with engine='eager'",
+            UserWarning,
+            stacklevel=2,
+        )
 
     def _validate(self, held_out: Batches | None) -> float | None:
         """The bound on validation data, on the same noise each time."""

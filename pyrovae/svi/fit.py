@@ -161,6 +161,11 @@ def fit(
                     f"validation: {type(elbo).__name__} compares the data of a batch with each other: expected "
                     f"{objective.least} data or more, got {len(held_out)}"
                 )
+            if objective.recorded and precision != "float32":
+                raise ValueError(
+                    f"{type(elbo).__name__} records its own operations, which precision={precision!r} does not reach: "
+                    "use the same loss without Jit, and engine='traced'"
+                )
             if objective.recorded and len(batches) % min(batch_size, len(batches)):
                 raise ValueError(
                     f"{type(elbo).__name__} records the shapes of its first batch, and the last of {len(batches)} data "

@@ -17,8 +17,7 @@ PRECISIONS = ("float32", "bf16")
 LARGE = 1 << 20  # multiplications, below which a product costs less than its conversion
 
 aten = torch.ops.aten
-ADDED = {aten.addmm.default: aten.mm.default, aten.baddbmm.default: aten.bmm.default}
-PRODUCTS = {aten.mm.default, aten.bmm.default, *ADDED}
+PRODUCTS = {aten.mm.default, aten.addmm.default}  # those of layers: of a batch of matrices, densities are made
 CONVOLUTIONS = {aten.convolution.default: 0, aten.convolution_backward.default: 1}  # where the image is
 
 
@@ -62,18 +61,35 @@ def products_in(precision: str) -> AbstractContextManager[Any]:
 
 
 class _Bfloat16(TorchDispatchMode):
-    """Products of float32 tensors: of the factors rounded to bfloat16, rounded likewise, and float32 again.
+    """Products of two float32 matrices, and convolutions: of the factors rounded to bfloat16, rounded likewise.
 
-    They are added up in float32 on the way; all else, the addition of a bias included, stays as it is. It stands below
+    They are added up in float32 on the way; all else, a bias and its gradient included, stays as it is. It stands below
     autograd, so that gradients' products are rounded as well, and a recording made inside of it holds the conversions.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if kwargs or not _is_large(func, args):  # a scaled sum of products is the user's own
             return func(*args, **(kwargs or {}))
-        if func in ADDED:
-            return args[0] + _float32(ADDED[func](*map(_rounded, args[1:3])))
-        return _float32(func(*map(_rounded, args)))
+        if func is aten.convolution.default:
+            return _convolution(*args)
+        if func is aten.convolution_backward.default:
+            return _slopes(*args)
+        product = aten.mm.default(*(t.bfloat16() for t in args[-2:])).float()
+        return args[0] + product if func is aten.addmm.default else product
+
+
+def _convolution(image: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+    found: Tensor = aten.convolution.default(image.bfloat16(), weight.bfloat16(), None, *how).float()
+    return found if bias is None else found + bias.view(-1, *(1,) * (image.dim() - 2))
+
+
+def _slopes(grad: Tensor, image: Tensor, weight: Tensor, *more: Any) -> tuple[Tensor | None, ...]:
+    """The gradients of a convolution: of image, weight and bias."""
+    *how, (of_image, of_weight, of_bias) = more
+    rounded = (t.bfloat16() for t in (grad, image, weight))
+    found = aten.convolution_backward.default(*rounded, *how, [of_image, of_weight, False])
+    bias = grad.sum([0, *range(2, grad.dim())]) if of_bias else None
+    return *(None if t is None else t.float() for t in found[:2]), bias
 
 
 def _is_large(func: Any, args: tuple[Any, ...]) -> bool:
@@ -89,16 +105,6 @@ def _is_large(func: Any, args: tuple[Any, ...]) -> bool:
 
 def _are_float32(*tensors: Tensor) -> bool:
     return all(t.dtype == torch.float32 for t in tensors)
-
-
-def _rounded(value: Any) -> Any:
-    return value.bfloat16() if isinstance(value, Tensor) else value
-
-
-def _float32(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.float()
-    return value if value is None else tuple(None if t is None else t.float() for t in value)
 
 
 def _has_instructions() -> bool:

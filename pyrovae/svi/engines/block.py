@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae._bound import bound
-from pyrovae._draws_apart import draws_apart
+from pyrovae._draws_apart import constants_apart, draws_apart
 from pyrovae._machine_code import machine_code
 from pyrovae._record import NotRecordable, record
 from pyrovae._rng import preserved
@@ -72,6 +72,7 @@ class Block:
         self.draw = apart[0] if apart else None
         self.drawn = bound(apart[0]) if apart else lambda: []
         self.rest = apart[1] if apart else recording.graph
+        self.kernel, self.constants = constants_apart(self.rest)
         self.steps = steps if apart else 1
         state = recording.state.tensors
         held = [engine.optimizer.state.get(state[i]) for i in recording.trained]
@@ -111,7 +112,7 @@ class Block:
 
     def _call(self, given: list[tuple[Batch, list[Tensor]]]) -> Tensor:
         flat = [t for batch, drawn in given for t in (*drawn, *tensors_of(batch))]
-        values = list(self.compiled(*self.held, self.rates, *flat))
+        values = list(self.compiled(*self.held, *self.constants, self.rates, *flat))
         self.recording.tell(self.engine.recordings.loss.elbo, values[1:], self.steps)
         return values[0]
 
@@ -131,14 +132,16 @@ class Block:
         state = [next(given) for _ in recording.state.tensors]
         first, second = ([next(given) for _ in recording.trained] for _ in range(2))
         before = [*state], [*first], [*second]
+        constants = [next(given) for _ in self.constants]
         rates = next(given)
         drawn = len(self.draw.graph.find_nodes(op="output")[0].args[0]) if self.draw is not None else 0
-        each = (len(flat) - len(self.held) - 1) // self.steps
+        each = (len(flat) - len(self.held) - len(constants) - 1) // self.steps
         losses: list[Tensor] = []
         totals: list[Tensor] = []
         for step in range(self.steps):
             own = [next(given) for _ in range(each)]
-            loss, gradients, buffers, sums = recording.split(self.rest.forward(*own[:drawn], *state, *own[drawn:]))
+            values = self.kernel.forward(*own[:drawn], *state, *own[drawn:], *constants)
+            loss, gradients, buffers, sums = recording.split(values)
             gradients = self._clipped(gradients)
             for j, (index, gradient) in enumerate(zip(recording.trained, gradients, strict=True)):
                 state[index], first[j], second[j] = self._adam(
@@ -169,7 +172,8 @@ class Block:
         return [factor * g for g in gradients]
 
     def _compile(self, batch: Batch) -> Any:
-        examples = [t.clone() for t in self.held]
+        examples = [*(t.clone() for t in self.held), *self.constants]
+        kept = [(t, t.clone(), t._version) for t in self.constants]
         with preserved(), torch.no_grad():
             again = [t.clone() for _ in range(self.steps) for t in (*self.drawn(), *tensors_of(batch))]
             flat = [*examples, self.rates.clone(), *again]
@@ -177,6 +181,10 @@ class Block:
                 return machine_code(record(self._function, *flat), flat)
             except Exception as error:  # the run goes on without it
                 raise NotCompilable(f"the compiler failed: {type(error).__name__}: {_first_line(error)}") from error
+            finally:
+                for constant, value, version in kept:
+                    if constant._version != version:
+                        constant.copy_(value)
 
     def _check(self, given: list[tuple[Batch, list[Tensor]]]) -> list[float]:
         """Take the steps both ways, from the same weights and on the same draws; keep what the replay came to.

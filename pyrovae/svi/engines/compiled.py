@@ -107,6 +107,8 @@ class Compiled(Traced):
             batch = next(batches)
             if look:
                 self.recordings.audit(batch)
+                for _, made in self.blocks.values():
+                    made.checked = False
                 look = False
             block = self._block(batch)
             if done + block.steps > self.full:

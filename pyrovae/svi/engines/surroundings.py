@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 import types
 from collections import OrderedDict, deque
@@ -22,6 +23,9 @@ __all__ = ["Surroundings"]
 
 LIBRARIES = {*sys.stdlib_module_names, "matplotlib", "numpy", "pandas", "pyro", "pyrovae", "torch", "xarray", "zuko"}
 OPEN = ("argparse", "collections", "types", "pyro.distributions", "pyro.infer", "torch.distributions")
+OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, operator.itemgetter, operator.attrgetter)
+FIXED = (types.BuiltinFunctionType, types.MethodDescriptorType, np.ufunc, *OPERATORS)
+VALUES = (slice, range, frozenset)
 PARTS = {"_parameters", "_buffers", "_modules"}
 DEPTH, COPIED = 5, 100_000  # of containers in each other; cells of a tensor
 
@@ -42,7 +46,7 @@ class Surroundings:
         self._others: list[tuple[str, Any, Any, Tensor]] = []
         self._holders: list[tuple[Any, Any]] = []  # containers and what is in them
         self._copies: list[tuple[Any, Any, Any]] = []  # tensors, arrays and generators, what is in them, and a version
-        self._met: set[int] = set()
+        self._met: dict[int, int] = {}  # by number, and which it was of those met
         self._alive: list[Any] = []  # as long as they are, no other has their number
         self._watch = Watch()
         self._visit("", None, None, loss.program, 0)
@@ -52,14 +56,14 @@ class Surroundings:
         self.places += [(self._params, name, value) for name, value in self._params.items()]
         own = {id(value) for *_, value in self.places}
         self._watch.tensors += [t for *_, t in self.places] + [t for *_, t in self._others]
-        for *_, value in self.places:
-            self.state.append((id(value), value.requires_grad, value.data_ptr()))
+        for _, key, value in self.places:
+            self.state.append((str(key), id(value), value.requires_grad, value.data_ptr(), value.stride()))
         for name, holder, key, value in self._others:
             self.state.append((name, id(value), value.requires_grad, value.data_ptr()))
             if id(value) in own:
                 self.places.append((holder, key, value))
             elif id(value) not in self._met:
-                self._met.add(id(value))
+                self._meet(value)
                 self._watch.fixed.append(value)
                 self.state.append((name, value._version))
                 if value.numel() <= COPIED:
@@ -95,12 +99,18 @@ class Surroundings:
             self.state.append((name, type(value), repr(value) if value != value else value))
         elif isinstance(value, Tensor):
             self._others.append((name, holder, key, value))
-        elif id(value) not in self._met:
-            self._met.add(id(value))
+        elif id(value) in self._met:
+            self.state.append((name, self._met[id(value)]))
+        else:
+            self._meet(value)
             if isinstance(value, nn.Module):
                 self._module(value)
             elif depth < DEPTH:
                 self._rest(name, value, depth)
+
+    def _meet(self, value: Any) -> None:
+        self._met[id(value)] = len(self._met)
+        self._alive.append(value)
 
     def _module(self, module: nn.Module) -> None:
         inside = vars(module)
@@ -128,7 +138,7 @@ class Surroundings:
         """What the user wrote in a class, and in those that it extends."""
         for own in _users_classes(kind):
             if id(own) not in self._met:
-                self._met.add(id(own))
+                self._meet(own)
                 self._watch.container(vars(own), whole=True)
                 inside = {k: v for k, v in vars(own).items() if not k.startswith("__") or callable(v)}
                 self._holders.append((own, {k: v for k, v in inside.items() if isinstance(v, PLAIN)}))
@@ -158,19 +168,41 @@ class Surroundings:
             self.state.append((name, contents(value)))
             self._holders.append((value, set(value)))
         elif isinstance(value, (np.ndarray, *GENERATORS)):
-            if not isinstance(value, np.ndarray) or (value.size <= COPIED and value.dtype != object):
+            if isinstance(value, np.ndarray) and (value.size > COPIED or value.dtype == object):
+                self.state.append((name, id(value)))
+            else:
                 self._watch.arrays.append(value)
                 self.state.append((name, id(value), contents(value)))
                 self._copies.append((value, taken(value), None))
         elif isinstance(value, type):
+            self.state.append((name, id(value)))
             self._class(value, depth)
+        elif isinstance(value, FIXED):
+            self.state.append((name, id(value)))
+        elif isinstance(value, VALUES):
+            self.state.append((name, value))
         elif hasattr(value, "__next__"):
             self.iterators.append(name)
         elif hasattr(value, "__dict__") and (not _is_library(type(value).__module__) or _is_open(type(value))):
             self.state.append((name, type(value)))
             self._watch.objects.append(value)
             self._dict(name, vars(value), depth)
+            self._slots(name, value, depth)
             self._class(type(value), depth)
+        elif not _is_library(type(value).__module__):
+            self.state.append((name, type(value)))
+            self._slots(name, value, depth)
+            self._class(type(value), depth)
+
+    def _slots(self, name: str, value: Any, depth: int) -> None:
+        """Attributes that are in no dict, which have to be read to be compared."""
+        kind: type = type(value)
+        for own in _users_classes(kind):
+            slots = vars(own).get("__slots__", ())
+            for slot in (slots,) if isinstance(slots, str) else tuple(slots):
+                if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
+                    self._watch.able = False
+                    self._visit(f"{name}.{slot}", None, None, getattr(value, slot), depth + 1)
 
     def _dict(self, name: str, inside: dict[Any, Any], depth: int) -> None:
         self._watch.container(inside)

@@ -153,12 +153,14 @@ class Recordings:
         ours, after = [t.clone() for t in before], [*before]
         with preserved(), torch.no_grad():
             loss, gradients, buffers, sums = recording.run(ours, batch)
+            drawn = torch.get_rng_state()
         for index, buffer in zip(recording.reassigned, buffers, strict=True):
             ours[index] = buffer
         wanted = [i for i, t in enumerate(state.tensors) if t.requires_grad and t.is_leaf]
         try:
             with preserved(), state.replaced(state.tensors), self.loss.noting() as notes:
                 value, theirs = self.loss.slope(batch, [state.tensors[i] for i in wanted])
+                as_drawn = torch.equal(drawn, torch.get_rng_state())
                 seen, noted = notes()
                 new = state.reassigned(state.tensors)
                 after = [new.get(i, t).detach().clone() for i, t in enumerate(state.tensors)]
@@ -171,6 +173,8 @@ class Recordings:
         got = {i: g for i, g in zip(wanted, theirs, strict=True) if g is not None}
         both = [(loss, value), *((g, got.get(i)) for i, g in zip(recording.trained, gradients, strict=True))]
         pairs = [*both, *zip(ours, after, strict=True), *zip(sums, map(torch.as_tensor, noted.values()), strict=False)]
+        if not as_drawn:
+            raise NotRecordable("it puts the random state back, and a recording would go on from where it drew last")
         if not all(_close(*pair) for pair in pairs) or set(got) != set(recording.trained) or seen != recording.seen:
             raise NotRecordable(
                 f"its recording gives a loss of {float(loss):.6g} where the program gives {float(value):.6g}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from itertools import chain, islice
 from operator import is_
@@ -15,6 +16,8 @@ from pyrovae.svi.engines.contents import contents
 __all__ = ["Watch"]
 
 ITEMS = 100  # of a container that are looked at
+# Containers of other types may tell of themselves what they like: these are read again each time.
+KNOWN = (dict, OrderedDict, defaultdict, Counter, types.MappingProxyType, list, deque, set)
 MISSING = object()
 
 
@@ -36,9 +39,13 @@ class Watch:
         self._first: list[Iterable[Any]] = []  # of large containers
         self._named: list[tuple[Any, Any]] = []
         self._then: tuple[list[Any], list[Any]] = [], []
+        self.able = True  # to tell without reading
 
     def container(self, value: Any, *, whole: bool = False) -> None:
         """Watch the items of a set, a list, a deque or a dict; of a large one the first, unless ``whole``."""
+        if type(value) not in KNOWN:
+            self.able = False
+            return
         self._sized.append(value)
         if isinstance(value, set):
             self.arrays += [value] if value else []
@@ -57,7 +64,9 @@ class Watch:
         self._then = self._now()
 
     def same(self) -> bool:
-        """Whether nothing is another object, has another length, or is elsewhere."""
+        """Whether nothing is another object, has another length, or is elsewhere; False where that cannot be told."""
+        if not self.able:
+            return False
         (objects, values), (objects_then, values_then) = self._now(), self._then
         return values == values_then and len(objects) == len(objects_then) and all(map(is_, objects, objects_then))
 
@@ -72,7 +81,7 @@ class Watch:
         ]
         values = [
             *map(len, self._sized),
-            *(t.data_ptr() for t in self.tensors),
+            *((t.data_ptr(), t.stride()) for t in self.tensors),
             *(t.requires_grad for t in self.tensors),
             *(t._version for t in self.fixed),
             *map(contents, self.arrays),
