@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyrovae._products import on_amd
 from pyrovae.svi.engines.compiled import Compiled, missing_compiler
 from pyrovae.svi.engines.eager import Eager
 from pyrovae.svi.engines.sharded import Sharded, check_shareable
@@ -21,8 +20,8 @@ ENGINES = ("auto", "eager", "traced", "compiled")
 LBFGS = "L-BFGS evaluates the loss several times in a step"
 RECORDED = 1_000  # steps from which on a recording, of a second or less, has paid
 COMPILING = 30.0  # seconds, of a program of common size, when nothing is on disk yet
-HANDLED = 1.5e-4  # seconds of a replayed step that are not arithmetic
-PRODUCTS = 4e11  # multiplications in matrix products a second that a processor of AMD loses to MKL
+# What a compiled step saves beside a replayed one, measured: seconds, and one more for so many multiplications.
+CALLS, ARITHMETIC = 2e-4, 2e12
 
 
 def check_engine(engine: str) -> str:
@@ -58,8 +57,7 @@ def choose(run: Run) -> tuple[str, str]:
     if steps < RECORDED:
         return "eager", f"{steps:,} steps do not pay for a recording"
     weights = sum(p.numel() for p in run.objective.parameters())
-    slow = on_amd() and run.batches.x.device.type == "cpu"
-    saved = steps * (HANDLED + slow * 3.0 * run.batch_size * weights / PRODUCTS)
+    saved = steps * (CALLS + 3.0 * run.batch_size * weights / ARITHMETIC)
     if saved < 2 * COMPILING:
         return "traced", f"{steps:,} steps pay for a recording, not for a compiler"
     if (missing := missing_compiler(run.batches.x.device)) or made is not torch.optim.Adam:
