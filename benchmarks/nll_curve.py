@@ -33,6 +33,7 @@ import torch
 from beside.drive import CORES, machine
 from beside.ours import extra
 from beside.table import markdown
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import nn
 
 import pyrovae as pv
@@ -134,8 +135,9 @@ def draw(curve: pd.DataFrame, final: pd.DataFrame) -> plt.Figure:
         ax.plot(last.minutes, last.NLL, "D", color=colour, ms=6, mfc="none")
     ax.axhline(PUBLISHED, color="0.4", lw=1, ls="--", label=f"Burda et al., {PUBLISHED}, 3,280 epochs")
     ax.set(xlabel="minutes of training", ylabel="NLL, nats per image", xscale="log")
-    for axis_format in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-        axis_format("{x:g}")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.set_title("MNIST, 784-200-200-50: NLL of some test images (diamond: of all judged)", loc="left", fontsize=10)
     ax.legend(frameon=False)
     return figure

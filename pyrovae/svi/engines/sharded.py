@@ -16,7 +16,6 @@ from pyrovae.program import Batch
 from pyrovae.svi.engines.recording import tensors_of
 from pyrovae.svi.engines.share import Share, share_of
 from pyrovae.svi.engines.traced import Recordings, Traced
-from pyrovae.svi.engines.update import Update
 from pyrovae.svi.loss import Loss
 from pyrovae.svi.processes import Processes
 
@@ -127,18 +126,7 @@ class Sharded(Traced):
         with torch.no_grad():
             noise = share.noise()
             values = share.rest(*noise, *part.state.tensors, *tensors_of(self._part(batch)))
-            loss, gradients, buffers, sums = part.split(self._together(share, values, len(batch)))
-            update = self.updates.get(id(whole))
-            if update is None:
-                update = self.updates[id(whole)] = Update(whole, self.optimizer, self.clip_norm, gradients)
-            gradients = update.ordered(gradients)
-            norm = update.norm(gradients)
-            whole.settle(buffers)
-            whole.tell(self.recordings.loss.elbo, sums)
-            update.take(gradients, norm)
-            self.updated = update
-            value = loss if norm is None else loss + 0 * norm
-            return value if value.is_cuda else value.item()
+            return self.take(whole, self._together(share, values, len(batch)))
 
     def _align(self, batch: Batch) -> None:
         """After a step that each took by itself, where the rounding of an accelerator may not be the same."""

@@ -242,18 +242,22 @@ class Traced:
         graph, noise = drawn or (recording.replay, [])
         with torch.no_grad():
             values = graph(*noise, *state.tensors, *tensors_of(batch))
-            loss, gradients, buffers, sums = recording.split(values)
-            update = self.updates.get(id(recording))
-            if update is None:
-                update = self.updates[id(recording)] = Update(recording, self.optimizer, self.clip_norm, gradients)
-            gradients = update.ordered(gradients)
-            norm = update.norm(gradients)
-            recording.settle(buffers)
-            recording.tell(self.recordings.loss.elbo, sums)
-            update.take(gradients, norm)
-            self.updated = update
-            value = loss if norm is None else loss + 0 * norm
-            return value if value.is_cuda else value.item()  # many tensors of one number would hold much memory
+            return self.take(recording, values)
+
+    def take(self, recording: Recording, values: list[Tensor]) -> Any:
+        """Take the step that the values of a recording's graph lead to; the loss as of `step`."""
+        loss, gradients, buffers, sums = recording.split(values)
+        update = self.updates.get(id(recording))
+        if update is None:
+            update = self.updates[id(recording)] = Update(recording, self.optimizer, self.clip_norm, gradients)
+        gradients = update.ordered(gradients)
+        norm = update.norm(gradients)
+        recording.settle(buffers)
+        recording.tell(self.recordings.loss.elbo, sums)
+        update.take(gradients, norm)
+        self.updated = update
+        value = loss if norm is None else loss + 0 * norm
+        return value if value.is_cuda else value.item()  # many tensors of one number would hold much memory
 
 
 def _key(batch: Batch) -> Any:
