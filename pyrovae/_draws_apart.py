@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from itertools import chain, starmap
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.fx.graph import CodeGen
 
+from pyrovae._bound import bound
+from pyrovae._rng import preserved
 from pyrovae._simplify import FILLED, FRESH, is_random
 
-__all__ = ["constants_apart", "draws_apart"]
+__all__ = ["constants_apart", "draws_apart", "draws_together"]
 
 aten = torch.ops.aten
 
@@ -80,6 +84,53 @@ def draws_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule] 
     return fx.GraphModule(graph, drawing), rest
 
 
+def draws_together(draw: fx.GraphModule, times: int) -> Callable[[], list[list[Tensor]]] | None:
+    """What `draws_apart`'s first graph draws in so many calls, by one call of the generator.
+
+    The numbers lie in memory that the next call writes to again. None where there are other draws than of standard
+    normals on a processor, or where they are not the same when they are drawn at once.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pyrovae._record import record
+    >>> draw, rest = draws_apart(record(lambda x: [x + torch.randn(4, 8)], torch.zeros(4, 8)))
+    >>> together = draws_together(draw, 3)
+    >>> _ = torch.manual_seed(0)
+    >>> each = [draw()[0] for _ in range(3)]
+    >>> _ = torch.manual_seed(0)
+    >>> [torch.equal(one, drawn[0]) for one, drawn in zip(each, together())]
+    [True, True, True]
+    """
+    nodes = [node for node in draw.graph.nodes if node.op != "output"]
+    normal = [n for n in nodes if n.target is aten.randn.default or _standard(n)]
+    memory = [n for n in nodes if n.target is aten.empty.memory_format]
+    if times < 2 or not normal or len(normal) + len(memory) < len(nodes):
+        return None
+    once = bound(draw)
+    with preserved():
+        torch.default_generator.manual_seed(0)
+        apart = [once() for _ in range(times)]
+        after = torch.get_rng_state()
+        first, sizes = apart[0][0], [t.numel() for drawn in apart for t in drawn]
+        if len(normal) != len(apart[0]) or any(t.device.type != "cpu" or t.dtype != first.dtype for t in apart[0]):
+            return None
+        flat = torch.empty(sum(sizes), dtype=first.dtype)
+        parts = iter(flat.split(sizes))
+        views = [[next(parts).view(t.shape) for t in drawn] for drawn in apart]
+        torch.default_generator.manual_seed(0)
+        flat.normal_()
+        pairs = zip(chain(*views), chain(*apart), strict=True)
+        if not all(starmap(torch.equal, pairs)) or not torch.equal(after, torch.get_rng_state()):
+            return None
+
+    def together() -> list[list[Tensor]]:
+        flat.normal_()
+        return views
+
+    return together
+
+
 def constants_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, list[Tensor]]:
     """A graph that takes its constants after its arguments, and these: a compiler would put copies into its code.
 
@@ -107,6 +158,10 @@ def constants_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, list[Tensor]
     rest.graph.eliminate_dead_code()
     rest.recompile()
     return rest, held
+
+
+def _standard(node: fx.Node) -> bool:
+    return node.target is aten.normal_.default and len(node.args) == 1 and not node.kwargs
 
 
 class _DependsError(Exception):

@@ -101,6 +101,18 @@ def test_blocks_of_steps(program: str) -> None:
 
 
 @pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_draws_of_several_steps(dynamic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn at once or, where batches are drawn between them, one by one: the same numbers as in Python."""
+    blocks: list[Block] = []
+    monkeypatch.setattr(Block, "_set_rates", lambda self, then=Block._set_rates: blocks.append(self) or then(self))
+    x = pv.Data(torch.rand(70, 4)).binarize("dynamic") if dynamic else gaussian(70)
+    theirs, ours = (answer(vae, engine, x, batch_size=16) for engine in ("eager", "compiled"))
+    assert_close(ours, theirs)
+    assert {block.together is None for block in blocks} == {dynamic}
+
+
+@pytest.mark.usefixtures("uncompiled")
 def test_a_changed_program_is_compiled_again() -> None:
     """Weights in other memory, and one that is no longer trained."""
 

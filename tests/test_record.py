@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae._draws_apart import draws_apart
+from pyrovae._draws_apart import draws_apart, draws_together
 from pyrovae._record import NotRecordable, record
 from pyrovae._recording import recording
 from pyrovae._simplify import is_random, simplify
@@ -122,6 +122,36 @@ def test_draws_apart_are_those_of_the_whole(function: Callable[..., list[Tensor]
     for _ in range(2):  # the draws are not written to
         ours = [*bits(lambda *given: rest(*noise, *given), X, Y)[:-1], after]
         assert all(torch.equal(o, t) for o, t in zip(ours, bits(function, X, Y), strict=True))
+
+
+@pytest.mark.parametrize("sizes", [(32,), (16, 48), (2, 3), (1,)])
+def test_draws_at_once_are_those_one_after_another(sizes: tuple[int, ...]) -> None:
+    """Also where the generator has a number left over from a draw of an odd count."""
+    draw, _ = draws_apart(record(lambda x: [x + torch.randn(n).sum() for n in sizes], torch.zeros(3))) or (None, None)
+    together = draws_together(draw, 3)
+    assert together is not None
+    for before in (0, 1, 4):
+        torch.manual_seed(before)
+        torch.randn(before)
+        theirs = [t for _ in range(3) for t in draw()]
+        state = torch.get_rng_state()
+        torch.manual_seed(before)
+        torch.randn(before)
+        ours = [t for drawn in together() for t in drawn]
+        assert all(map(torch.equal, ours, theirs))
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: [x + torch.randn(17)], lambda x: [x + torch.rand(16)], lambda x: [x * torch.randn(16), torch.rand(16)]],
+)
+def test_draws_that_are_others_at_once(function: Callable[..., list[Tensor]]) -> None:
+    """A tail of a vector is drawn again; and what is not normal."""
+    draw, _ = draws_apart(record(function, torch.zeros(()))) or (None, None)
+    before = torch.get_rng_state()
+    assert draws_together(draw, 3) is None
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_draws_that_are_seen_through_another_name_stay() -> None:

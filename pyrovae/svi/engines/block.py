@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae._bound import bound
-from pyrovae._draws_apart import constants_apart, draws_apart
+from pyrovae._draws_apart import constants_apart, draws_apart, draws_together
 from pyrovae._machine_code import machine_code
 from pyrovae._record import NotRecordable, record
 from pyrovae._rng import preserved
@@ -44,6 +44,8 @@ class Block:
         The loss, and data of its shape.
     steps
         How many in a call.
+    quiet
+        Whether batches come without a draw, so that those of several steps may be drawn at once.
     note
         Told before something that takes long.
 
@@ -63,6 +65,8 @@ class Block:
         recording: Recording,
         batch: Batch,
         steps: int,
+        *,
+        quiet: bool,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.engine, self.recording = engine, recording
@@ -70,10 +74,11 @@ class Block:
         self.settings = self._settings()
         apart = draws_apart(recording.graph)
         self.draw = apart[0] if apart else None
-        self.drawn = bound(apart[0]) if apart else lambda: []
+        self.drawn = bound(apart[0]) if apart else list
         self.rest = apart[1] if apart else recording.graph
         self.kernel, self.constants = constants_apart(self.rest)
         self.steps = steps if apart else 1
+        self.together = draws_together(apart[0], steps) if apart and quiet else None
         state = recording.state.tensors
         held = [engine.optimizer.state.get(state[i]) for i in recording.trained]
         if not all(held):
@@ -97,8 +102,11 @@ class Block:
         if self._settings() != self.settings:
             raise NotCompilable("the schedule changes more than the learning rate: betas, eps or weight_decay")
         given: list[tuple[Batch, list[Tensor]]] = []
-        for batch in chain((first,), more):
-            given.append((batch, self.drawn()))
+        if self.together is not None:
+            given += zip(chain((first,), more), self.together(), strict=True)
+        else:
+            for batch in chain((first,), more):
+                given.append((batch, self.drawn()))
         self._set_rates()
         with torch.no_grad():
             if not self.checked:

@@ -76,5 +76,6 @@ def make_engine(run: Run, optimizer: torch.optim.Optimizer) -> Any:
         return Sharded(run.objective, optimizer, run.clip_norm, run.recordings, run.processes)
     if run.chosen == "compiled":
         full = len(run.batches) // run.batch_size
-        return Compiled(run.objective, optimizer, run.clip_norm, run.recordings, full, run.note)
+        quiet = run.batches.data.draw is None
+        return Compiled(run.objective, optimizer, run.clip_norm, run.recordings, full, quiet=quiet, note=run.note)
     return Traced(run.objective, optimizer, run.clip_norm, run.recordings)

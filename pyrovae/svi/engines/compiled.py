@@ -56,8 +56,8 @@ class Compiled(Traced):
     ----------
     loss, optimizer, clip_norm, recordings
         As of `Traced`.
-    full
-        How many full batches an epoch has.
+    full, quiet
+        How many full batches an epoch has, and whether they come without a draw.
     note
         Told before something that takes long.
     """
@@ -71,10 +71,12 @@ class Compiled(Traced):
         clip_norm: float | None,
         recordings: Recordings,
         full: int,
+        *,
+        quiet: bool,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(loss, optimizer, clip_norm, recordings)
-        self.full, self.note = full, note
+        self.full, self.quiet, self.note = full, quiet, note
         self.blocks: dict[int, tuple[Recording, Block]] = {}
 
     def forget(self) -> None:
@@ -125,5 +127,8 @@ class Compiled(Traced):
         if id(recording) not in self.blocks:
             weights = sum(recording.state.tensors[i].numel() for i in recording.trained)
             steps = steps_at_once(3.0 * len(batch) * weights, self.full)
-            self.blocks[id(recording)] = recording, Block(self, recording, batch, steps, self.note)
+            self.blocks[id(recording)] = (
+                recording,
+                Block(self, recording, batch, steps, quiet=self.quiet, note=self.note),
+            )
         return self.blocks[id(recording)][1]
