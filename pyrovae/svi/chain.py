@@ -17,7 +17,6 @@ from pyrovae._modes import evaluating
 from pyrovae._record import NotRecordable
 from pyrovae._rng import Stream, derive, preserved, seed_all, seeded
 from pyrovae.svi.batches import Batches
-from pyrovae.svi.checkpoint import write_checkpoint
 from pyrovae.svi.engines.choose import make_engine
 from pyrovae.svi.engines.compiled import NotCompilable
 from pyrovae.svi.engines.eager import Eager
@@ -25,7 +24,7 @@ from pyrovae.svi.engines.sharded import cannot_share
 from pyrovae.svi.engines.snapshot import Snapshot, finite_values, held_by
 from pyrovae.svi.engines.traced import OutdatedError
 from pyrovae.svi.history import History
-from pyrovae.svi.optimizers import load_optimizer, make_optimizer, make_scheduler, step_scheduler
+from pyrovae.svi.optimizers import load_optimizer, make_optimizer, make_scheduler, scheduler_state, step_scheduler
 from pyrovae.svi.result import EpochEnd
 from pyrovae.svi.scheduled import advance, settled, warn_unfinished
 
@@ -74,8 +73,11 @@ class Chain:
         size, batch = len(run.batches), run.batch_size
         self.sizes = [min(batch, size - start) for start in range(0, size, batch)]
 
-    def train(self, bar: Any) -> None:
-        """Take all epochs; the program is left with the weights that the chain keeps."""
+    def epochs(self, bar: Any) -> Iterator[bool]:
+        """All epochs: True when the steps of one are to be taken, by `take`, and False when it is over.
+
+        In the end the program has the weights that the chain keeps.
+        """
         run, history = self.run, self.history
         self._measures()  # what another run left in the objective
         bar.start(self.number, self.start)
@@ -89,7 +91,8 @@ class Chain:
             if self.program.updates:
                 with torch.no_grad():
                     self.program.update(run.batches.x, run.batches.context)
-            value = self._epoch()
+            yield True
+            value = self._mean()
             bar.step(len(self.sizes))
             held_out = self._validate(run.held_out)
             rate = float(self.optimizer.param_groups[0]["lr"])
@@ -110,12 +113,24 @@ class Chain:
                 held = [*self.objective.parameters(), *held_by(self.optimizer)]
                 stopped = run.processes.check_epoch(epoch, held, figures, stopped)
             history.stopped = stopped
-            write_checkpoint(run, epoch + 1, self.optimizer, self.scheduler, history, self.best)
+            yield False
         self._last_look()
         self._refuse_late()
         warn_unfinished(self.objective, len(history.epochs))
         if self.best is not None:
             self.program.load_weights(self.best)
+
+    def state(self) -> dict[str, Any]:
+        """What a chain that is given it as ``pending`` goes on from, after the last epoch; nothing is copied."""
+        return {
+            "epoch": len(self.history.epochs),
+            "weights": dict(self.program.weights()),
+            "loss": self.run.loss_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else scheduler_state(self.scheduler.state_dict()),
+            "history": self.history.state(),
+            "best": self.best,
+        }
 
     def _seeds(self) -> Iterator[int]:
         """The seeds of the epochs; some are derived together, which in between the steps takes four times as long."""
@@ -123,8 +138,8 @@ class Chain:
             epochs = range(first, min(first + 64, self.run.epochs))
             yield from [derive(self.run.seed, Stream.EPOCH, self.number, epoch) for epoch in epochs]
 
-    def _epoch(self) -> float:
-        """Take the steps of an epoch, if need be by a plainer engine; the mean of their bounds over the data.
+    def take(self) -> None:
+        """Take the steps of an epoch, if need be by a plainer engine.
 
         Raises
         ------
@@ -136,10 +151,13 @@ class Chain:
             try:
                 values = self._losses(self.engine)
             except NotRecordable as error:
-                self._fall_back(error)
+                self.fall_back(error)
         self.history.steps += [-value for value in values]
-        size = len(self.run.batches)
-        return sum(-value * n / size for value, n in zip(values, self.sizes, strict=True))
+
+    def _mean(self) -> float:
+        """Of the bounds of the epoch's steps, over the data."""
+        size, values = len(self.run.batches), self.history.steps[-len(self.sizes) :]
+        return sum(value * n / size for value, n in zip(values, self.sizes, strict=True))
 
     def _losses(self, engine: Any) -> list[float]:
         """The losses of an epoch's steps.
@@ -169,7 +187,7 @@ class Chain:
         kept.restore()
         self._measures()
 
-    def _fall_back(self, error: NotRecordable) -> None:
+    def fall_back(self, error: NotRecordable) -> None:
         """Go on with the next plainer engine."""
         run = self.run
         if run.processes.size > 1:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.svi.folder import SETTINGS, RunFolderError, read_state, write_state
 from pyrovae.svi.history import History
-from pyrovae.svi.optimizers import scheduler_state
 
 if TYPE_CHECKING:
     from pyrovae.svi.run import Run
 
-__all__ = ["read_checkpoint", "settings_of", "write_checkpoint"]
+__all__ = ["is_due", "read_checkpoint", "settings_of", "write_checkpoint"]
 
 
 def settings_of(run: Run) -> dict[str, Any]:
@@ -42,32 +42,15 @@ def settings_of(run: Run) -> dict[str, Any]:
     }
 
 
-def write_checkpoint(
-    run: Run,
-    epoch: int = 0,
-    optimizer: Any = None,
-    scheduler: Any = None,
-    history: History | None = None,
-    best: Any = None,
-) -> None:
-    """Keep the finished chains and, with a history, the one that is at this epoch, if the last time is long enough ago.
+def is_due(run: Run) -> bool:
+    """Whether the last checkpoint is long enough ago."""
+    return run.folder is not None and time.monotonic() - run.last_checkpoint >= run.checkpoint_seconds
 
-    Without one, a chain has ended, which is kept at once.
-    """
-    due = history is None or time.monotonic() - run.last_checkpoint >= run.checkpoint_seconds
-    if run.folder is None or not due or not run.processes.first:
+
+def write_checkpoint(run: Run, pending: Sequence[dict[str, Any]] = ()) -> None:
+    """Keep the finished chains, and the states of those that come after them and have begun."""
+    if run.folder is None or not run.processes.first:
         return
-    pending = None
-    if history is not None:
-        pending = {
-            "epoch": epoch,
-            "weights": dict(run.program.weights()),
-            "loss": run.loss_state(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": None if scheduler is None else scheduler_state(scheduler.state_dict()),
-            "history": history.state(),
-            "best": best,
-        }
     write_state(
         run.folder / "checkpoint",
         {
@@ -76,14 +59,14 @@ def write_checkpoint(
             "initial_loss": run.initial_loss,
             "finished": run.finished,
             "histories": [h.state() for h in run.histories[: len(run.finished)]],
-            "pending": pending,
+            "pending": list(pending),
         },
     )
     run.last_checkpoint = time.monotonic()
 
 
-def read_checkpoint(run: Run) -> dict[str, Any] | None:
-    """Take up the finished chains that the run's folder keeps; the state of the chain that was interrupted, if one was.
+def read_checkpoint(run: Run) -> list[dict[str, Any]]:
+    """Take up the finished chains that the run's folder keeps; the states of those that come after and had begun.
 
     Raises
     ------
@@ -91,7 +74,7 @@ def read_checkpoint(run: Run) -> dict[str, Any] | None:
         If it is damaged, or of a run with other settings.
     """
     if run.folder is None or not (run.folder / "checkpoint" / SETTINGS).exists():
-        return None
+        return []
     state = read_state(run.folder / "checkpoint")
     ours, theirs = settings_of(run), state["settings"]
     other = [f"{k}: {theirs.get(k)!r} then, {v!r} now" for k, v in ours.items() if theirs.get(k, v) != v]
@@ -105,5 +88,5 @@ def read_checkpoint(run: Run) -> dict[str, Any] | None:
     run.histories = [History.from_state(h) for h in state["histories"]]
     if run.finished:
         run.program.load_weights(run.finished[-1])
-    pending: dict[str, Any] | None = state["pending"]
+    pending: list[dict[str, Any]] = state["pending"]
     return pending

@@ -18,7 +18,7 @@ from pyrovae.program import Program
 from pyrovae.structure import trace_pair
 from pyrovae.svi.batches import Batches
 from pyrovae.svi.chain import Chain
-from pyrovae.svi.checkpoint import read_checkpoint, settings_of, write_checkpoint
+from pyrovae.svi.checkpoint import is_due, read_checkpoint, settings_of, write_checkpoint
 from pyrovae.svi.distributed import in_order
 from pyrovae.svi.engines.choose import choose
 from pyrovae.svi.engines.eager import StoppedError
@@ -83,22 +83,36 @@ class Run:
             progress_bar(show, self.restarts, self.epochs, self.objective.name) as bar,
         ):
             self.note = bar.note
-            for chain in range(len(self.finished), self.restarts):
-                self._chain(chain, pending, bar)
-                pending = None
+            for number in range(len(self.finished), self.restarts):
+                self._one(number, pending.pop(0) if pending else None, bar)
             bar.engine = f"{self.chosen} ({self.reason})"
         return self._result()
 
-    def _chain(self, number: int, pending: dict[str, Any] | None, bar: Any) -> None:
+    def _one(self, number: int, pending: dict[str, Any] | None, bar: Any) -> None:
+        """Train a chain."""
+        chain = self._chain(number, pending)
+        with self.program.scope(), quiet():
+            for wanted in chain.epochs(bar):
+                if wanted:
+                    self._take(chain)
+                elif is_due(self):
+                    write_checkpoint(self, [chain.state()])
+            self.finished.append(_copy(self.program.weights()))
+        write_checkpoint(self)
+
+    def _chain(self, number: int, pending: dict[str, Any] | None) -> Chain:
+        """A chain before its first epoch, or as it was."""
         if number and pending is None:
             self._restart(number)
         with self.program.scope(), quiet():
-            try:
-                Chain(self, number, pending).train(bar)
-            except StoppedError as error:
-                raise self._non_finite(error) from None
-            self.finished.append(_copy(self.program.weights()))
-        write_checkpoint(self)
+            return Chain(self, number, pending)
+
+    def _take(self, chain: Chain) -> None:
+        """An epoch of a chain by itself."""
+        try:
+            chain.take()
+        except StoppedError as error:
+            raise self._non_finite(error) from None
 
     def loss_state(self) -> dict[str, Tensor]:
         """The state of the objective's networks and schedules."""
@@ -109,10 +123,10 @@ class Run:
         for module in self.objective.modules[:1]:
             module.load_state_dict(state)
 
-    def _given(self, pending: dict[str, Any] | None) -> dict[str, Any]:
+    def _given(self, pending: list[dict[str, Any]]) -> dict[str, Any]:
         """What several processes must agree on before they begin."""
         shapes = {name: list(value.shape) for name, value in self.program.weights().items()}
-        done = [len(self.finished), None if pending is None else pending["epoch"]]
+        done = [len(self.finished), [state["epoch"] for state in pending]]
         more = {"order of the data": in_order(self.batches), "chains and epochs in the checkpoint": done}
         return {**settings_of(self), "weights": shapes, **more}
 
