@@ -96,7 +96,8 @@ class Chain:
             bar.step(len(self.sizes))
             held_out = self._validate(run.held_out)
             rate = float(self.optimizer.param_groups[0]["lr"])
-            history.add(value, held_out, rate, time.perf_counter() - began, self._measures())
+            seconds = (time.perf_counter() - began) / run.abreast
+            history.add(value, held_out, rate, seconds, self._measures())
             if self.scheduler is not None:
                 step_scheduler(self.scheduler, value if held_out is None else held_out)
             since_best = 0 if run.patience is None else history.since_best()
@@ -152,7 +153,11 @@ class Chain:
                 values = self._losses(self.engine)
             except NotRecordable as error:
                 self.fall_back(error)
-        self.history.steps += [-value for value in values]
+        self.took(values)
+
+    def took(self, losses: list[float]) -> None:
+        """The steps of an epoch have been taken."""
+        self.history.steps += [-loss for loss in losses]
 
     def _mean(self) -> float:
         """Of the bounds of the epoch's steps, over the data."""

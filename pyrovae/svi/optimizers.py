@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 __all__ = [
+    "fused_adam",
     "is_plain_adam",
     "load_optimizer",
     "make_optimizer",
@@ -120,9 +121,16 @@ def stepper(optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> Calla
     if not is_plain_adam(optimizer) or not all(held):
         return through
     first, second, steps = ([h[name] for h in held if h] for name in ("exp_avg", "exp_avg_sq", "step"))
-    group, kernel = optimizer.param_groups[0], torch._fused_adam_
+    return fused_adam(optimizer.param_groups[0], parameters, first, second, steps)
 
-    def plain(gradients: list[Tensor]) -> None:
+
+def fused_adam(
+    group: Mapping[str, Any], parameters: list[Tensor], first: list[Tensor], second: list[Tensor], steps: list[Tensor]
+) -> Callable[[list[Tensor]], None]:
+    """A step of plain Adam with the settings that a group has then, from moments and counts of steps in place."""
+    kernel = torch._fused_adam_
+
+    def step(gradients: list[Tensor]) -> None:
         torch._foreach_add_(steps, 1)
         kernel(
             parameters,
@@ -140,4 +148,4 @@ def stepper(optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> Calla
             maximize=False,
         )
 
-    return plain
+    return step

@@ -53,9 +53,15 @@ class _Bar:
         self.count = 0
         self.text = self.engine = ""
         self.task: Any = None
+        self.at_once = False
 
     def start(self, chain: int, epoch: int) -> None:
-        name = "epochs" if self.chains == 1 else f"chain {chain + 1} of {self.chains}, epochs"
+        if self.at_once and self.task is not None:
+            return
+        if self.at_once:
+            name = f"{self.chains} chains at once, epochs"
+        else:
+            name = "epochs" if self.chains == 1 else f"chain {chain + 1} of {self.chains}, epochs"
         self.task = self.progress.add_task(name, total=self.epochs, completed=epoch, rate="", elbo="")
 
     def step(self, count: int) -> None:

@@ -16,11 +16,12 @@ from torch import Tensor
 from pyrovae._rng import Stream, seeded
 from pyrovae.program import Program
 from pyrovae.structure import trace_pair
+from pyrovae.svi.abreast import train_abreast
 from pyrovae.svi.batches import Batches
 from pyrovae.svi.chain import Chain
 from pyrovae.svi.checkpoint import is_due, read_checkpoint, settings_of, write_checkpoint
 from pyrovae.svi.distributed import in_order
-from pyrovae.svi.engines.choose import choose
+from pyrovae.svi.engines.choose import choose, is_small, may_be_abreast
 from pyrovae.svi.engines.eager import StoppedError
 from pyrovae.svi.history import History, to_dataset, versions
 from pyrovae.svi.loss import Loss, quiet
@@ -30,8 +31,6 @@ from pyrovae.svi.result import EpochEnd, Fit, NonFiniteError
 from pyrovae.svi.step import culprit
 
 __all__ = ["Run"]
-
-SMALL_STEP = 2e7  # multiplications of a batch, below which threads cost more in waiting than they save
 
 
 @dataclass
@@ -65,6 +64,7 @@ class Run:
     chosen: str = "eager"  # the engine
     reason: str = ""  # why it is this one
     recordings: Any = None
+    abreast: int = 1  # chains that share the time of an epoch
     note: Callable[[str], None] = lambda _: None  # tells people why a step takes long
 
     def all(self) -> Fit:
@@ -76,47 +76,45 @@ class Run:
         pending = read_checkpoint(self)
         if self.processes.size > 1:
             self.processes.check_same(self._given(pending))
-        weights = sum(p.numel() for p in self.program.parameters())
         show = self.progress and self.processes.first
+        abreast = self.chosen == "traced" and may_be_abreast(self) and len(pending) in (0, self.restarts)
         with (
-            _one_thread(self.batch_size * weights < SMALL_STEP),
+            _one_thread(is_small(self) and not abreast),
             progress_bar(show, self.restarts, self.epochs, self.objective.name) as bar,
         ):
             self.note = bar.note
-            for number in range(len(self.finished), self.restarts):
-                self._one(number, pending.pop(0) if pending else None, bar)
+            if not (abreast and train_abreast(self, pending, bar)):
+                for number in range(len(self.finished), self.restarts):
+                    self._one(number, pending, bar)
             bar.engine = f"{self.chosen} ({self.reason})"
         return self._result()
 
-    def _one(self, number: int, pending: dict[str, Any] | None, bar: Any) -> None:
-        """Train a chain."""
-        chain = self._chain(number, pending)
+    def _one(self, number: int, pending: list[dict[str, Any]], bar: Any) -> None:
+        """Train a chain, the first that is pending if any is."""
+        own = pending.pop(0) if pending else None
+        if number and own is None:
+            self.restart(number)
         with self.program.scope(), quiet():
+            chain = Chain(self, number, own)
             for wanted in chain.epochs(bar):
                 if wanted:
-                    self._take(chain)
+                    try:
+                        chain.take()
+                    except StoppedError as error:
+                        raise self.non_finite(error) from None
                 elif is_due(self):
-                    write_checkpoint(self, [chain.state()])
+                    write_checkpoint(self, [chain.state(), *pending])
             self.finished.append(_copy(self.program.weights()))
-        write_checkpoint(self)
-
-    def _chain(self, number: int, pending: dict[str, Any] | None) -> Chain:
-        """A chain before its first epoch, or as it was."""
-        if number and pending is None:
-            self._restart(number)
-        with self.program.scope(), quiet():
-            return Chain(self, number, pending)
-
-    def _take(self, chain: Chain) -> None:
-        """An epoch of a chain by itself."""
-        try:
-            chain.take()
-        except StoppedError as error:
-            raise self._non_finite(error) from None
+        write_checkpoint(self, pending)
 
     def loss_state(self) -> dict[str, Tensor]:
         """The state of the objective's networks and schedules."""
         return dict(self.objective.modules[0].state_dict()) if self.objective.modules else {}
+
+    def load(self, weights: dict[str, Tensor], loss: dict[str, Tensor]) -> None:
+        """Put back weights and a `loss_state`."""
+        self.program.load_weights(weights)
+        self.load_loss(loss)
 
     def load_loss(self, state: dict[str, Tensor]) -> None:
         """Put back a `loss_state`."""
@@ -130,10 +128,9 @@ class Run:
         more = {"order of the data": in_order(self.batches), "chains and epochs in the checkpoint": done}
         return {**settings_of(self), "weights": shapes, **more}
 
-    def _restart(self, chain: int) -> None:
+    def restart(self, chain: int) -> None:
         """New initial weights, drawn from this chain's own stream."""
-        self.program.load_weights(self.initial)
-        self.load_loss(self.initial_loss)
+        self.load(self.initial, self.initial_loss)
         with seeded(self.seed, Stream.INITIAL, chain):
             for module in self.objective.modules[:1]:
                 module.reset_parameters()  # type: ignore[operator]
@@ -172,17 +169,23 @@ class Run:
         }
         return Fit(self.program, history, settings, chains)
 
-    def _non_finite(self, stopped: StoppedError) -> NonFiniteError:
-        """Name the site or the parameter that is not finite, on the noise of the failed step."""
+    def non_finite(self, stopped: StoppedError) -> NonFiniteError:
+        """Name the site or the parameter that is not finite, on the noise of the failed step.
+
+        The step is of the chain after those that are finished, or kept as they are.
+        """
         torch.set_rng_state(stopped.random_state)
         blamed, step = culprit(self.program, stopped.batch), stopped.step
-        history, chain = self.histories[-1], len(self.finished)
+        chain = len(self.finished)
+        history = self.histories[chain]
         where = f"epoch {len(history.epochs) + 1}, step {step + 1}"
         where += f", chain {chain + 1}" if self.restarts > 1 else ""
         history.steps += [-value for value in stopped.losses]
         self.finished.append(_copy(self.program.weights()))
-        if not history.epochs:
-            history.add(math.nan, None, self.lr, 0.0)
+        del self.histories[chain + 1 :]
+        for begun in self.histories:
+            if not begun.epochs:
+                begun.add(math.nan, None, self.lr, 0.0)
         partial = self._result()
         self.program.load_weights(self.finished[chain])
         return NonFiniteError(

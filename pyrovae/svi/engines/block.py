@@ -17,6 +17,7 @@ from pyrovae._record import NotRecordable, record
 from pyrovae._rng import preserved
 from pyrovae.program import Batch
 from pyrovae.svi.engines.recording import Recording, tensors_of
+from pyrovae.svi.engines.update import clipped
 
 if TYPE_CHECKING:
     from pyrovae.svi.engines.traced import Traced
@@ -150,7 +151,7 @@ class Block:
             own = [next(given) for _ in range(each)]
             values = self.kernel.forward(*own[:drawn], *state, *own[drawn:], *constants)
             loss, gradients, buffers, sums = recording.split(values)
-            gradients = self._clipped(gradients)
+            gradients = clipped(gradients, self.engine.clip_norm)
             for j, (index, gradient) in enumerate(zip(recording.trained, gradients, strict=True)):
                 state[index], first[j], second[j] = self._adam(
                     state[index], gradient, first[j], second[j], rates[:, step]
@@ -171,13 +172,6 @@ class Block:
         m = m + (g - m) * (1 - beta1)
         v = v * beta2 + g * g * (1 - beta2)
         return p - rates[0] * m / (v.sqrt() / rates[1] + self.group["eps"]), m, v
-
-    def _clipped(self, gradients: list[Tensor]) -> list[Tensor]:
-        if self.engine.clip_norm is None:
-            return gradients
-        norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
-        factor = torch.clamp(self.engine.clip_norm / (norm + 1e-6), max=1.0) + 0 * norm
-        return [factor * g for g in gradients]
 
     def _compile(self, batch: Batch) -> Any:
         examples = [*(t.clone() for t in self.held), *self.constants]

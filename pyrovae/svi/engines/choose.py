@@ -14,11 +14,14 @@ from pyrovae.svi.engines.traced import Recordings, Traced
 if TYPE_CHECKING:
     from pyrovae.svi.run import Run
 
-__all__ = ["ENGINES", "check_engine", "choose", "make_engine"]
+__all__ = ["ENGINES", "check_engine", "choose", "is_small", "make_engine", "may_be_abreast"]
 
 ENGINES = ("auto", "eager", "traced", "compiled")
 LBFGS = "L-BFGS evaluates the loss several times in a step"
 RECORDED = 1_000  # steps from which on a recording, of a second or less, has paid
+SMALL_STEP = 2e7  # multiplications of a batch
+TOGETHER = 1 << 26  # bytes of the batches of an epoch of all chains
+ABREAST = 4  # how many times as much compiling has to save where chains are abreast without it
 COMPILING = 30.0  # seconds, of a program of common size, when nothing is on disk yet
 # What a compiled step saves beside a replayed one, measured: seconds, and one more for so many multiplications.
 CALLS, ARITHMETIC = 2e-4, 2e12
@@ -58,11 +61,29 @@ def choose(run: Run) -> tuple[str, str]:
         return "eager", f"{steps:,} steps do not pay for a recording"
     weights = sum(p.numel() for p in run.objective.parameters())
     saved = steps * (CALLS + 3.0 * run.batch_size * weights / ARITHMETIC)
-    if saved < 2 * COMPILING:
+    if saved < 2 * COMPILING * (ABREAST if may_be_abreast(run) else 1):
         return "traced", f"{steps:,} steps pay for a recording, not for a compiler"
     if (missing := missing_compiler(run.batches.x.device)) or made is not torch.optim.Adam:
         return "traced", missing or "the optimiser is not Adam, which alone is compiled"
     return "compiled", f"compiled, {steps:,} steps take some {saved:.0f} s less"
+
+
+def is_small(run: Run) -> bool:
+    """Whether a step is so light that threads would cost more in waiting than they save."""
+    return run.batch_size * sum(p.numel() for p in run.program.parameters()) < SMALL_STEP
+
+
+def may_be_abreast(run: Run) -> bool:
+    """Whether the chains of a run could take their steps together, and would gain by it.
+
+    They would come to what they come to one after another, to rounding, which ``engine="auto"`` alone allows. Callbacks
+    are promised one chain after another.
+    """
+    plain = run.optimizer is torch.optim.Adam and run.objective.precision == "float32" and not run.program.updates
+    if run.engine != "auto" or run.restarts < 2 or run.finished or run.callbacks or not plain or not is_small(run):
+        return False
+    data = run.batches
+    return data.stored is None and not data.x.is_cuda and run.restarts * data.x.nbytes <= TOGETHER
 
 
 def make_engine(run: Run, optimizer: torch.optim.Optimizer) -> Any:

@@ -17,7 +17,7 @@ from pyrovae.svi.engines.surroundings import Surroundings
 from pyrovae.svi.engines.update import Update
 from pyrovae.svi.loss import Loss
 
-__all__ = ["OutdatedError", "Recordings", "Traced"]
+__all__ = ["OutdatedError", "Recordings", "Traced", "close", "shape_of"]
 
 CLOSE = 1e-5  # relative, between what a graph and Python give on the same noise
 AGAIN = 3  # how often a program may change while it trains and be recorded again
@@ -91,7 +91,7 @@ class Recordings:
 
     def of(self, batch: Batch) -> Recording:
         """The recording for batches of this shape."""
-        key = _key(batch)
+        key = shape_of(batch)
         if key not in self.made:
             self.made[key] = self._steadily(lambda: record_loss(self.loss, batch), tries=2)
             self.unproven.add(key)
@@ -111,7 +111,7 @@ class Recordings:
         OutdatedError
             If they did not when they were last compared.
         """
-        key = _key(batch)
+        key = shape_of(batch)
         if key in self.made and key not in self.unproven:
             try:
                 self._prove(key, batch)
@@ -175,7 +175,7 @@ class Recordings:
         pairs = [*both, *zip(ours, after, strict=True), *zip(sums, map(torch.as_tensor, noted.values()), strict=False)]
         if not as_drawn:
             raise NotRecordable("it puts the random state back, and a recording would go on from where it drew last")
-        if not all(_close(*pair) for pair in pairs) or set(got) != set(recording.trained) or seen != recording.seen:
+        if not all(close(*pair) for pair in pairs) or set(got) != set(recording.trained) or seen != recording.seen:
             raise NotRecordable(
                 f"its recording gives a loss of {float(loss):.6g} where the program gives {float(value):.6g}, "
                 "or another gradient or buffer, on the same noise: it depends on what a recording takes as given"
@@ -260,14 +260,19 @@ class Traced:
         return value if value.is_cuda else value.item()  # many tensors of one number would hold much memory
 
 
-def _key(batch: Batch) -> Any:
+def shape_of(batch: Batch) -> tuple[tuple[torch.Size, torch.dtype, torch.device], ...]:
+    """What a recording of a batch is for."""
     return tuple((t.shape, t.dtype, t.device) for t in tensors_of(batch))
 
 
-def _close(ours: Tensor, theirs: Tensor | None) -> bool:
+def close(ours: Tensor, theirs: Tensor | None, least: float = 1e-6) -> bool:
+    """Whether they are the same to the rounding of float32; also where the second is not finite.
+
+    ``least``: of what numbers, if the largest of these is smaller, the rounding is.
+    """
     if theirs is None or ours.shape != theirs.shape:
         return False
     if not ours.is_floating_point() or not ours.numel():
         return torch.equal(ours, theirs)
     scale, difference = float(theirs.detach().abs().max()), float((ours - theirs).abs().max())
-    return difference <= CLOSE * max(scale, 1e-6) or not bool(torch.isfinite(theirs).all())
+    return difference <= CLOSE * max(scale, least) or not bool(torch.isfinite(theirs).all())

@@ -8,7 +8,7 @@ from torch import Tensor
 from pyrovae.svi.engines.recording import Recording
 from pyrovae.svi.optimizers import is_plain_adam, stepper
 
-__all__ = ["Update"]
+__all__ = ["Update", "clipped"]
 
 
 class Update:
@@ -63,8 +63,7 @@ class Update:
     def take(self, gradients: list[Tensor], norm: Tensor | None) -> None:
         """Take the step."""
         if norm is not None and self.clip_norm is not None:
-            factor = torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)
-            gradients = list(torch._foreach_mul(gradients, factor))
+            gradients = list(torch._foreach_mul(gradients, _factor(norm, self.clip_norm)))
         self.step(gradients)
         self.last = gradients
 
@@ -72,6 +71,19 @@ class Update:
         """Let the parameters have the gradients of the last step, for who looks."""
         for parameter, gradient in zip(self.parameters, self.last, strict=True):
             parameter.grad = gradient
+
+
+def clipped(gradients: list[Tensor], clip_norm: float | None) -> list[Tensor]:
+    """Gradients of at most this norm, of operations that can be recorded; NaN if the norm is not finite."""
+    if clip_norm is None:
+        return gradients
+    norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+    factor = _factor(norm, clip_norm) + 0 * norm
+    return [factor * g for g in gradients]
+
+
+def _factor(norm: Tensor, clip_norm: float) -> Tensor:
+    return torch.clamp(clip_norm / (norm + 1e-6), max=1.0)
 
 
 def _memory(tensor: Tensor) -> int:
