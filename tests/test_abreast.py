@@ -165,10 +165,17 @@ def test_what_is_not_abreast(settings: dict[str, Any]) -> None:
     assert "abreast" not in fit.settings["engine_reason"]
 
 
-def test_an_answer_that_is_wrong_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [20, 10])
+def test_an_answer_that_is_wrong_is_not_taken(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of the last batch of an epoch, after steps that were right."""
     right = Abreast.__call__
-    monkeypatch.setattr(Abreast, "__call__", lambda *given: [1.001 * t for t in right(*given)])
-    both(vae, "other numbers")
+
+    def wrong(self: Abreast, noise: Any, held: Any, batch: Any) -> list[Tensor]:
+        by = 1.001 if batch[0].shape[1] == rows else 1.0
+        return [by * t for t in right(self, noise, held, batch)]
+
+    monkeypatch.setattr(Abreast, "__call__", wrong)
+    both(vae, "other numbers", gaussian(70))
 
 
 def test_a_program_that_changes_unseen() -> None:
@@ -233,6 +240,28 @@ def test_a_number_that_is_not_finite(at: int, monkeypatch: pytest.MonkeyPatch) -
         answer(vae, "auto", restarts=3, epochs=6)
     assert len(caught.value.fit.chains) == 2
     assert caught.value.fit.history.sizes["chain"] == 2
+
+
+def test_the_chains_of_an_error_are_as_they_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that had stopped goes on beside the others, and is not looked at."""
+    settings = {"restarts": 4, "epochs": 30, "patience": 1, "lr": 0.05, "validation": gaussian(20, seed=1)}
+    whole, _ = answer(vae, "auto", **settings)
+    lengths = np.isfinite(whole.history["elbo"]).sum("epoch").values
+    first = int(lengths.argmin())
+    take, without = Lanes.take, iter(range(100))
+
+    def spoiled(self: Lanes, lanes: Any, recordings: Any) -> Any:
+        if first not in lanes and lanes[-1] > first and next(without):
+            index = next(i for i, t in enumerate(self.tensors) if t.dim() == 2)
+            self.held[index][lanes[-1], 0, 0] = math.inf
+        return take(self, lanes, recordings)
+
+    monkeypatch.setattr(Lanes, "take", spoiled)
+    with pytest.raises(pv.NonFiniteError) as caught:
+        answer(vae, "auto", **settings)
+    ended = caught.value.fit
+    assert len(ended.chains) > first + 1
+    assert all(torch.equal(ended.chains[first][name], value) for name, value in whole.chains[first].items())
 
 
 @pytest.mark.parametrize(("patience", "at"), [(None, 25), (1, 0)])

@@ -73,7 +73,7 @@ def train_abreast(run: Run, pending: list[dict[str, Any]], bar: Any) -> bool:
             if due and len(states) == run.restarts:
                 write_checkpoint(run, [states[number] for number in sorted(states)])
             if running:
-                _take(run, lanes, chains, [*running])
+                _take(run, lanes, chains, done)
         run.finished += [done[number] for number in sorted(done)]
     if run.chosen == "traced":
         run.reason += f"; each chain by itself, as {lanes.apart}" if lanes.apart else f"; {run.restarts} chains abreast"
@@ -101,9 +101,9 @@ def _prepare(run: Run, lanes: Lanes, chains: list[Chain]) -> None:
             chain.engine.forget()
 
 
-def _take(run: Run, lanes: Lanes, chains: list[Chain], running: list[int]) -> None:
-    """An epoch of those that run."""
-    losses = None
+def _take(run: Run, lanes: Lanes, chains: list[Chain], done: dict[int, dict[str, Tensor]]) -> None:
+    """An epoch of those that are not done."""
+    losses, running = None, [chain.number for chain in chains if chain.number not in done]
     try:
         losses = lanes.take(running, run.recordings)
     except NotRecordable as error:
@@ -123,7 +123,7 @@ def _take(run: Run, lanes: Lanes, chains: list[Chain], running: list[int]) -> No
         except StoppedError as error:
             for other in range(number):
                 with lanes.entered(other):
-                    run.finished.append(_copied(run.program.weights()))
+                    run.finished.append(done.get(other) or _copied(run.program.weights()))
             with lanes.entered(number):
                 raise run.non_finite(error) from None
     _prepare(run, lanes, chains)

@@ -20,7 +20,7 @@ ENGINES = ("auto", "eager", "traced", "compiled")
 LBFGS = "L-BFGS evaluates the loss several times in a step"
 RECORDED = 1_000  # steps from which on a recording, of a second or less, has paid
 SMALL_STEP = 2e7  # multiplications of a batch
-TOGETHER = 1 << 26  # bytes of the batches of an epoch of all chains
+TOGETHER, COPIES = 1 << 28, 8  # bytes, of the batches of an epoch of all chains and so many copies of their weights
 ABREAST = 4  # how many times as much compiling has to save where chains are abreast without it
 COMPILING = 30.0  # seconds, of a program of common size, when nothing is on disk yet
 # What a compiled step saves beside a replayed one, measured: seconds, and one more for so many multiplications.
@@ -83,7 +83,10 @@ def may_be_abreast(run: Run) -> bool:
     if run.engine != "auto" or run.restarts < 2 or run.finished or run.callbacks or not plain or not is_small(run):
         return False
     data = run.batches
-    return data.stored is None and not data.x.is_cuda and run.restarts * data.x.nbytes <= TOGETHER
+    if data.stored is not None or data.x.device.type != "cpu":
+        return False
+    weights = sum(p.nbytes for p in run.objective.parameters())
+    return run.restarts * (data.x.nbytes + COPIES * weights) <= TOGETHER
 
 
 def make_engine(run: Run, optimizer: torch.optim.Optimizer) -> Any:

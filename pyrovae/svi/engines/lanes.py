@@ -207,29 +207,33 @@ class Lanes:
         adam = {key: self._adam(step.recording, group, counts) for key, step in self.steps.items()}
         changing = [*self.held, *chain.from_iterable(self.moments.values())]
         kept = [t.clone() for t in changing]
-        losses = []
         noted: dict[Any, list[list[Tensor]]] = {key: [] for key in self.steps}
-        with torch.no_grad():
-            for each in zip(*order, strict=True):
-                key = each[0][0]
-                step = self.steps[key]
-                noise = _side_by_side([drawn for _, drawn, _ in each])
-                batch = _side_by_side([tensors_of(rows) for *_, rows in each])
-                if not step.checked:
-                    step.check(noise, self.held, batch, lanes)
-                loss, gradients, buffers, sums = step.recording.split(step(noise, self.held, batch))
-                for index, value in zip(step.recording.reassigned, buffers, strict=True):
-                    self.held[index].copy_(value)
-                adam[key](gradients)
-                noted[key].append(sums)
-                losses.append(loss)
-            values = torch.stack(losses, 1)
-            if not self._finite(values)[list(lanes)].all():
+        losses, good = [], False
+        try:
+            with torch.no_grad():
+                for each in zip(*order, strict=True):
+                    key = each[0][0]
+                    step = self.steps[key]
+                    noise = _side_by_side([drawn for _, drawn, _ in each])
+                    batch = _side_by_side([tensors_of(rows) for *_, rows in each])
+                    if not step.checked:
+                        step.check(noise, self.held, batch, lanes)
+                    loss, gradients, buffers, sums = step.recording.split(step(noise, self.held, batch))
+                    for index, value in zip(step.recording.reassigned, buffers, strict=True):
+                        self.held[index].copy_(value)
+                    adam[key](gradients)
+                    noted[key].append(sums)
+                    losses.append(loss)
+                values = torch.stack(losses, 1)
+                good = bool(self._finite(values)[list(lanes)].all())
+        finally:
+            if not good:
                 for tensor, before in zip(changing, kept, strict=True):
                     tensor.copy_(before)
-                return None
-            for optimizer in optimizers:
-                torch._foreach_copy_([optimizer.state[self.tensors[i]]["step"] for i in counts], [*counts.values()])
+        if not good:
+            return None
+        for optimizer in optimizers:
+            torch._foreach_copy_([optimizer.state[self.tensors[i]]["step"] for i in counts], [*counts.values()])
         self._tell(lanes, noted)
         return [values[lane].tolist() for lane in lanes]
 
