@@ -153,7 +153,7 @@ def main(words: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--test", type=int, default=1000, help="test images judged at the end")
     parser.add_argument("--draws", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=CORES)
     parser.add_argument("--rows", type=int, help="train on so many images only")
     parser.add_argument("--out", type=Path, default=Path("runs/nll_curve"))

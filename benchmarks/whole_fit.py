@@ -1,12 +1,13 @@
 """Wall-clock time of a whole `pyrovae.fit` with its default settings, from a cold and from a warm compiler cache.
 
-    python benchmarks/whole_fit.py [--rounds 3] [--contestants torch auto compiled] [--json FILE]
+    python benchmarks/whole_fit.py [--rounds 3] [--contestants torch auto compiled] [--restarts 8] [--json FILE]
 
 The bundled digits (1,500 of 64 pixels), Binomial(16), 64-128-128-8, and what `fit` does unless told otherwise: Adam at
-4e-3 that falls along a cosine, batches of 100, 100 epochs. ``torch`` is the same by hand. Each run is a process of its
-own; in each round each contestant starts with an empty compiler cache, then runs again with what it left there. The
-table gives medians over rounds: the seconds of the fit, cold and warm, the ratio of the warm ones to torch's in the
-same round with quartiles, the seconds of the whole process (warm), imports included, and its largest memory.
+4e-3 that falls along a cosine, batches of 100, 100 epochs. ``torch`` is the same by hand, one chain after another. Each
+run is a process of its own; in each round each contestant starts with an empty compiler cache, then runs again with
+what it left there. The table gives medians over rounds: the seconds of the fit, cold and warm, the ratio of the warm
+ones to torch's in the same round with quartiles, the seconds of the whole process (warm), imports included, and its
+largest memory.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def by_hand(x: Any) -> float:
     return bound
 
 
-def one(name: str, threads: int) -> None:
+def one(name: str, threads: int, restarts: int) -> None:
     """What a process does: it prints its figures."""
     import torch
     from beside.ours import extra
@@ -74,7 +75,7 @@ def one(name: str, threads: int) -> None:
     if name == "torch":
         x = train.x.float()
         began = time.perf_counter()
-        bound = by_hand(x)
+        bound = max(by_hand(x) for _ in range(restarts))
     else:
         vae = pv.VAE(
             prior=pv.priors.Normal(8),
@@ -83,18 +84,18 @@ def one(name: str, threads: int) -> None:
         )
         how = extra(name, None)
         began = time.perf_counter()
-        fit = pv.fit(vae, train, progress=False, **how)
-        bound, ran = float(fit.history["elbo"][0, -1]), fit.settings.get("engine", "")
+        fit = pv.fit(vae, train, restarts=restarts, progress=False, **how)
+        bound, ran = float(fit.history["elbo"][:, -1].max()), fit.settings.get("engine", "")
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBIBYTE
     print(json.dumps({"seconds": seconds, "peak": peak, "elbo": bound, "ran": ran}))
 
 
-def run(name: str, threads: int, cache: str) -> dict[str, Any]:
+def run(name: str, threads: int, restarts: int, cache: str) -> dict[str, Any]:
     """A process of its own."""
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, __file__, "--one", name, "--threads", str(threads)],
+        [sys.executable, __file__, "--one", name, "--threads", str(threads), "--restarts", str(restarts)],
         env={**environment(threads), "TORCHINDUCTOR_CACHE_DIR": cache},
         capture_output=True,
         text=True,
@@ -134,12 +135,13 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--restarts", type=int, default=1, help="chains; the ELBO is that of the best")
     parser.add_argument("--threads", type=int, default=CORES)
     parser.add_argument("--json", type=Path, help="also write all figures there")
     parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args(words)
     if options.one:
-        one(options.one, options.threads)
+        one(options.one, options.threads, options.restarts)
         return
     found: dict[str, list[dict[str, dict[str, Any]]]] = {name: [] for name in options.contestants}
     print(f"{machine(options.threads)}; {options.rounds} rounds\n", flush=True)
@@ -147,7 +149,9 @@ def main(words: list[str] | None = None) -> None:
         for index in range(options.rounds):
             for name in np.roll(options.contestants, -index).tolist():
                 with tempfile.TemporaryDirectory() as cache:
-                    found[name].append({state: run(name, options.threads, cache) for state in ("cold", "warm")})
+                    found[name].append(
+                        {state: run(name, options.threads, options.restarts, cache) for state in ("cold", "warm")}
+                    )
     failed = {n: next((r["failed"] for f in fs for r in f.values() if "failed" in r), "") for n, fs in found.items()}
     base = [] if failed.get("torch", "none") else found["torch"]
     rows = [row(n, fs, base) if not failed[n] else [n, *"––––––"] for n, fs in found.items()]
