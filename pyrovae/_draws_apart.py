@@ -23,8 +23,8 @@ aten = torch.ops.aten
 def draws_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule] | None:
     """A graph without arguments that draws, in the graph's order, and one that takes the draws before its arguments.
 
-    None where what is drawn depends on an argument, as of a Gamma. So a compiled graph has the numbers that Python has,
-    whatever order its code runs in.
+    None where what is drawn depends on an argument, as of a Gamma, or is not laid out row by row. So a compiled graph
+    has the numbers that Python has, whatever order its code runs in.
 
     Examples
     --------
@@ -48,6 +48,8 @@ def draws_apart(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule] 
                 raise _DependsError
             elif node.target in FRESH or node.target in FILLED:  # of its arguments, it takes the shape alone
                 value = node.meta["val"]
+                if not value.is_contiguous():
+                    raise _DependsError  # where a number goes is for the operation to say
                 options = {"dtype": value.dtype, "device": value.device}
                 if node.target in FILLED:
                     made[node] = drawing.call_function(
@@ -165,4 +167,4 @@ def _standard(node: fx.Node) -> bool:
 
 
 class _DependsError(Exception):
-    """What is drawn depends on an argument."""
+    """What is drawn depends on an argument, or lies in another order than it was drawn in."""

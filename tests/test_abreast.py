@@ -21,8 +21,7 @@ from pyrovae.objectives import MMD, Discrepancy
 from pyrovae.schedules import linear
 from pyrovae.svi.chain import Chain
 from pyrovae.svi.engines.abreast import Abreast
-from pyrovae.svi.engines.lanes import Lanes
-from tests.engines import Answer, answer, vae
+from tests.engines import Answer, answer, assert_same, vae
 from tests.programs import gaussian, hierarchy, small_vae
 
 ABREAST = "3 chains abreast"
@@ -35,7 +34,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def both(make: Callable[[], Any], says: str = ABREAST, x: Any = None, **settings: Any) -> tuple[Answer, Answer]:
-    """Abreast, and one after another by Python, to rounding."""
+    """Under auto, and one after another by Python, to rounding."""
     settings = {"restarts": 3, "epochs": 5} | settings
     theirs, ours = (answer(make, engine, x, **settings) for engine in ("eager", "auto"))
     assert says in ours[0].settings["engine_reason"], ours[0].settings
@@ -104,7 +103,7 @@ PROGRAMS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     ),
     "clipped": (vae, {"clip_norm": 0.3}),
     "an ELBO of several draws": (
-        lambda: vae(loss=pyro.infer.Trace_ELBO(num_particles=3, vectorize_particles=True)),
+        lambda: vae(loss=pyro.infer.Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=1)),
         {},
     ),
 }
@@ -143,26 +142,162 @@ def gamma() -> Any:
     return program
 
 
-def plateau(optimizer: torch.optim.Optimizer) -> Any:
-    return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+class Shifted(nn.Linear):
+    """A layer with something more, which `more` has."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(4, 4)
+        vars(self).update(more)
+
+
+class Counts(Shifted):
+    """Python that steps change, and a restart resets."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.count = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += 1
+        out: Tensor = super().forward(x)
+        return out * (1 + 0.01 * self.count)
+
+
+class Draws(Shifted):
+    """Python that is drawn with the weights."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.scale = float(torch.rand(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x)
+        return out * self.scale
+
+
+class Remembers(Shifted):
+    """A buffer that is not saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+        out: Tensor = super().forward(x + self.mean)
+        return out
+
+
+class Batchwise(Remembers):
+    """A buffer as large as the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = x.detach()
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+class Expanded(Remembers):
+    """A buffer whose cells are one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = torch.ones(1).expand(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x + self.mean, self.weight, self.bias)
+
+
+class Warms(Shifted):
+    """A schedule that is a number of Python."""
+
+    def advance(self, epoch: int) -> None:
+        self.factor = 1.0 if epoch < 3 else 2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x)
+        return self.factor * out
+
+
+class Thaws(Shifted):
+    """A layer that is frozen for the last epochs."""
+
+    def advance(self, epoch: int) -> None:
+        self.weight.requires_grad_(epoch < 3)
+
+
+class Turned(Shifted):
+    """Noise that is not laid out as it is drawn."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x)
+        return nn.functional.dropout(out.t(), 0.2, self.training).t()
+
+
+def tied() -> pv.VAE:
+    """Two parameters in the same memory."""
+    encoder, decoder = nn.Linear(4, 4), nn.Linear(2, 4)
+    decoder.weight.data = encoder.weight.data[:, :2]
+    return vae(encoder, decoder)
 
 
 @pytest.mark.parametrize(
-    ("says", "make", "settings"),
+    ("says", "make"),
     [
-        ("what it draws depends on what it computes", gamma, {}),
-        ("other learning rates", vae, {"schedule": plateau, "lr": 0.05, "epochs": 12}),
+        ("what it draws depends on what it computes", gamma),
+        ("count changes", lambda: vae(Counts(count=0))),
+        ("scale changes, which chains would share", lambda: vae(Draws(scale=1.0))),
+        ("factor changes", lambda: vae(Warms(factor=1.0))),
+        ("weight changes", lambda: vae(Thaws())),
+        ("a buffer changes that is not saved", lambda: vae(Remembers())),
+        ("a buffer becomes one of another shape", lambda: vae(Batchwise())),
+        ("two of its tensors share memory", lambda: vae(Expanded())),
+        ("two of its tensors share memory", tied),
+        ("what it draws", lambda: vae(Turned())),
     ],
 )
-def test_each_chain_by_itself(says: str, make: Callable[[], Any], settings: dict[str, Any]) -> None:
-    both(make, says, **settings)
+def test_one_chain_after_another(says: str, make: Callable[[], Any]) -> None:
+    """To the bit: nothing is left of the attempt."""
+    settings = {"restarts": 3, "epochs": 6}
+    theirs, ours = (answer(make, engine, gaussian(70), **settings) for engine in ("eager", "auto"))
+    said = ours[0].settings
+    assert said["engine"] == "eager" or "one chain after another: " in said["engine_reason"]
+    assert says in said["engine_reason"]
+    assert_same(ours, theirs)
 
 
-@pytest.mark.parametrize("settings", [{"engine": "traced"}, {"callbacks": [lambda end: None]}, {"restarts": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"engine": "traced"},
+        {"callbacks": [lambda end: None]},
+        {"restarts": 1},
+        {"schedule": lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.5)},
+        {"optimizer": torch.optim.SGD},
+    ],
+)
 def test_what_is_not_abreast(settings: dict[str, Any]) -> None:
     settings = {"restarts": 3, "engine": "auto"} | settings
     fit, _ = answer(vae, **settings)
     assert "abreast" not in fit.settings["engine_reason"]
+    assert "after another" not in fit.settings["engine_reason"]
+
+
+def test_what_no_restart_draws_is_told_once() -> None:
+    program = lambda: vae(Turned(), Scaled())  # noqa: E731
+    with pytest.warns(UserWarning, match="every chain starts from the same") as told:
+        answer(program, "auto", restarts=3)
+    assert len([w for w in told if "every chain" in str(w.message)]) == 1
+
+
+class Scaled(nn.Module):
+    """Without `reset_parameters`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.scale * z.repeat(1, 2)
 
 
 @pytest.mark.parametrize("rows", [20, 10])
@@ -179,89 +314,54 @@ def test_an_answer_that_is_wrong_is_not_taken(rows: int, monkeypatch: pytest.Mon
 
 
 def test_a_program_that_changes_unseen() -> None:
-    """Found when a chain's recording is looked at again: from there on they run as Python."""
-
+    """Found when the recording is looked at again: then one chain after another, which find it and say so."""
     hidden = SimpleNamespace(factor=1.0)
     deep: Any = hidden
     for _ in range(7):
         deep = SimpleNamespace(inner=deep)
 
     class Hidden(nn.Linear):
-        def forward(self, x: Tensor) -> Tensor:
+        def advance(self, epoch: int) -> None:
+            self._reach().factor = 1.0 if epoch < 4 else 0.5
+
+        def _reach(self) -> Any:
             at = deep
             while hasattr(at, "inner"):
                 at = at.inner
-            return at.factor * super().forward(x)
+            return at
 
-    def plan(optimizer: torch.optim.Optimizer) -> Any:
-        def rate(epoch: int) -> float:
-            hidden.factor = 1.0 if epoch < 4 else 0.5
-            return 1.0
-
-        return lr_scheduler.LambdaLR(optimizer, rate)
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = super().forward(x)
+            return self._reach().factor * out
 
     with pytest.warns(UserWarning, match="changed, at some time in the last"):
-        fit, _ = answer(lambda: vae(Hidden(4, 4)), "auto", restarts=3, epochs=20, schedule=plan)
+        fit, _ = answer(lambda: vae(Hidden(4, 4)), "auto", restarts=3, epochs=20)
     assert fit.settings["engine"] == "eager"
 
 
-def test_a_program_that_changes() -> None:
-    """What is looked at: a schedule that is a number of Python."""
+@pytest.mark.parametrize(("chain", "at"), [(0, 0), (1, 0), (1, 4), (2, 7)])
+def test_a_number_that_is_not_finite(chain: int, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error, the chains that it has and their history are those of chains one after another."""
+    epochs = Chain.epochs
 
-    class Warm(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net, self.factor = nn.Linear(4, 4), 1.0
+    def spoiled(self: Chain, bar: Any) -> Any:
+        for wanted in epochs(self, bar):
+            if wanted and (self.number, len(self.history.epochs)) == (chain, at):
+                with torch.no_grad():
+                    next(self.program.parameters()).fill_(math.inf)
+            yield wanted
 
-        def advance(self, epoch: int) -> None:
-            self.factor = 1.0 if epoch < 4 else 2.0
-
-        def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = self.net(x)
-            return self.factor * out
-
-    both(lambda: vae(Warm()), epochs=10)
-
-
-@pytest.mark.parametrize("at", [1, 3])
-def test_a_number_that_is_not_finite(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the second chain: the error is that of chains one after another, and has the chains until then."""
-    take = Lanes.take
-    epochs = iter(range(100))
-
-    def spoiled(self: Lanes, *given: Any) -> Any:
-        if next(epochs) == at:
-            index = next(i for i, t in enumerate(self.tensors) if t.dim() == 2)
-            self.held[index][1, 0, 0] = math.inf
-        return take(self, *given)
-
-    monkeypatch.setattr(Lanes, "take", spoiled)
-    with pytest.raises(pv.NonFiniteError, match=f"epoch {at + 1}, step 1, chain 2") as caught:
-        answer(vae, "auto", restarts=3, epochs=6)
-    assert len(caught.value.fit.chains) == 2
-    assert caught.value.fit.history.sizes["chain"] == 2
-
-
-def test_the_chains_of_an_error_are_as_they_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that had stopped goes on beside the others, and is not looked at."""
-    settings = {"restarts": 4, "epochs": 30, "patience": 1, "lr": 0.05, "validation": gaussian(20, seed=1)}
-    whole, _ = answer(vae, "auto", **settings)
-    lengths = np.isfinite(whole.history["elbo"]).sum("epoch").values
-    first = int(lengths.argmin())
-    take, without = Lanes.take, iter(range(100))
-
-    def spoiled(self: Lanes, lanes: Any, recordings: Any) -> Any:
-        if first not in lanes and lanes[-1] > first and next(without):
-            index = next(i for i, t in enumerate(self.tensors) if t.dim() == 2)
-            self.held[index][lanes[-1], 0, 0] = math.inf
-        return take(self, lanes, recordings)
-
-    monkeypatch.setattr(Lanes, "take", spoiled)
-    with pytest.raises(pv.NonFiniteError) as caught:
-        answer(vae, "auto", **settings)
-    ended = caught.value.fit
-    assert len(ended.chains) > first + 1
-    assert all(torch.equal(ended.chains[first][name], value) for name, value in whole.chains[first].items())
+    monkeypatch.setattr(Chain, "epochs", spoiled)
+    errors = []
+    for engine in ("eager", "auto"):
+        with pytest.raises(pv.NonFiniteError) as caught:
+            answer(vae, engine, restarts=3, epochs=9)
+        errors.append(caught.value)
+    theirs, ours = errors
+    assert str(ours) == str(theirs)
+    assert f"chain {chain + 1}" in str(ours)
+    assert len(ours.fit.chains) == len(theirs.fit.chains) == chain + 1
+    np.testing.assert_allclose(ours.fit.history["elbo"], theirs.fit.history["elbo"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("patience", "at"), [(None, 25), (1, 0)])

@@ -100,6 +100,41 @@ def test_blocks_of_steps(program: str) -> None:
     assert_close(ours, theirs)
 
 
+class Turned(nn.Linear):
+    """Noise that is not laid out as it is drawn."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x)
+        return nn.functional.dropout(out.t(), 0.2, self.training).t()
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_noise_that_is_laid_out_otherwise() -> None:
+    make = lambda: vae(Turned(4, 4))  # noqa: E731
+    theirs, ours = (answer(make, engine, gaussian(70)) for engine in ("eager", "compiled"))
+    assert_close(ours, theirs)
+
+
+def tied() -> pv.VAE:
+    encoder, decoder = nn.Linear(4, 4), nn.Linear(2, 4)
+    decoder.weight.data = encoder.weight.data[:, :2]
+    return vae(encoder, decoder)
+
+
+def expanded() -> pv.VAE:
+    encoder = nn.BatchNorm1d(4, affine=False, track_running_stats=False)
+    encoder.register_buffer("shift", torch.ones(1).expand(4), persistent=False)
+    return vae(nn.Sequential(nn.Linear(4, 4), encoder))
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("make", [tied, expanded])
+def test_tensors_in_the_same_memory_are_not_compiled(make: Callable[[], Any]) -> None:
+    theirs, ours = (answer(make, engine, gaussian(70)) for engine in ("eager", "compiled"))
+    assert "share memory" in ours[0].settings["engine_reason"]
+    assert_same(ours, theirs)
+
+
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_draws_of_several_steps(dynamic: bool, monkeypatch: pytest.MonkeyPatch) -> None:

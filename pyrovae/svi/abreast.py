@@ -1,4 +1,4 @@
-"""All chains of a run at once, an epoch of each after the other, their steps together where that can be."""
+"""All chains of a run at once: an epoch of each after that of another, and their steps together."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pyrovae._record import NotRecordable
 from pyrovae._rng import preserved
 from pyrovae.svi.chain import Chain
 from pyrovae.svi.checkpoint import is_due, write_checkpoint
-from pyrovae.svi.engines.choose import make_engine
-from pyrovae.svi.engines.eager import StoppedError
 from pyrovae.svi.engines.lanes import Lanes
+from pyrovae.svi.engines.snapshot import Snapshot
+from pyrovae.svi.engines.surroundings import Surroundings
 from pyrovae.svi.loss import quiet
 
 if TYPE_CHECKING:
@@ -20,35 +20,42 @@ if TYPE_CHECKING:
 
 __all__ = ["train_abreast"]
 
+APART = 2  # epochs in a row that each may take by itself, until the recording of one stands for all
+
 
 def train_abreast(run: Run, pending: list[dict[str, Any]], bar: Any) -> bool:
     """Train the chains of a run, from the start or from the states of all.
 
-    False, and nothing has been trained, if they cannot have the program in turn.
-
-    Raises
-    ------
-    NonFiniteError
-        As of `fit`; its fit has the chain that failed and those before it as they are then.
+    False, and everything is as it was, if one after another they might come to something else: the program changes what
+    they would share, or an error is met, which is then met again in its place.
     """
-    lanes, chains = Lanes(run.objective, run.clip_norm), []
+    chosen, reason = run.chosen, run.reason
+    with run.program.scope():
+        before = Snapshot(Surroundings(run.objective))
     try:
-        for number in range(run.restarts):
-            if number and not pending:
-                run.restart(number)
-            with run.program.scope(), quiet():
-                lanes.begin()
-                chains.append(Chain(run, number, pending[number] if pending else None))
-                lanes.add(chains[-1].optimizer)
-    except NotRecordable as error:
-        run.reason += f"; one chain after another, as {error}"
-        run.histories.clear()
+        _train(run, pending, bar)
+    except Exception as error:
+        said = next(iter(str(error).splitlines()), "")
+        why = said if isinstance(error, NotRecordable) else f"{type(error).__name__}: {said}"
+        bar.abreast = False
+        with run.program.scope():
+            before.restore()
         run.load(run.initial, run.initial_loss)
+        run.histories, run.finished, run.recordings, run.abreast = [], [], None, 1
+        run.chosen, run.reason = chosen, f"{reason}; one chain after another: {why}"
         return False
-    bar.at_once = True
+    run.reason += f"; {run.restarts} chains abreast"
+    return True
+
+
+def _train(run: Run, pending: list[dict[str, Any]], bar: Any) -> None:
+    lanes = Lanes(run.objective, run.clip_norm)
+    chains = [_chain(run, lanes, number, pending) for number in range(run.restarts)]
+    bar.abreast = True
     running = {chain.number: chain.epochs(bar) for chain in chains}
     stopped = {number: state for number, state in enumerate(pending) if state["history"]["stopped"]}
     done: dict[int, dict[str, Tensor]] = {}
+    apart = 0
     with run.program.scope(), quiet():
         lanes.begin()
         if pending:
@@ -70,63 +77,56 @@ def train_abreast(run: Run, pending: list[dict[str, Any]], bar: Any) -> bool:
                     else:
                         done[number] = _copied(run.program.weights())
                         del running[number]
+                lanes.check()
             if due and len(states) == run.restarts:
                 write_checkpoint(run, [states[number] for number in sorted(states)])
-            if running:
-                _take(run, lanes, chains, done)
-        run.finished += [done[number] for number in sorted(done)]
-    if run.chosen == "traced":
-        run.reason += f"; each chain by itself, as {lanes.apart}" if lanes.apart else f"; {run.restarts} chains abreast"
+            losses = lanes.take([*running], run.recordings)
+            for number, values in zip(running, losses or (), strict=False):
+                chains[number].took(values)
+            apart = apart + 1 if losses is None else 0
+            if losses is None and running:
+                _take_apart(run, lanes, [chains[number] for number in running], apart)
+                _prepare(run, lanes, chains)
+        run.finished = [done[number] for number in sorted(done)]
     write_checkpoint(run)
-    return True
+
+
+def _chain(run: Run, lanes: Lanes, number: int, pending: list[dict[str, Any]]) -> Chain:
+    if number and not pending:
+        run.restart(number)
+    with run.program.scope(), quiet():
+        lanes.begin()
+        chain = Chain(run, number, pending[number] if pending else None)
+        lanes.add(chain.optimizer)
+        lanes.check()
+        return chain
+
+
+def _take_apart(run: Run, lanes: Lanes, chains: list[Chain], apart: int) -> None:
+    """An epoch of each by itself: the first, and one in which the program is recorded again."""
+    if apart > APART:
+        raise NotRecordable("the program is recorded in each epoch")
+    for chain in chains:
+        with lanes.alone(chain.number):
+            chain.take()
+        if run.chosen != "traced":
+            raise NotRecordable(run.reason)
+        lanes.check()
 
 
 def _record(run: Run, lanes: Lanes, chains: list[Chain]) -> None:
-    """Before the first epoch that is taken up: what an uninterrupted run had recorded before it."""
+    """Before the first epoch that is taken up: what had been recorded before it."""
     with lanes.entered(0), preserved():
-        try:
-            run.recordings.begin()
-            for size in sorted(set(chains[0].sizes)):
-                run.recordings.of(run.batches.take(slice(0, size)))
-        except NotRecordable as error:
-            chains[0].fall_back(error)
+        run.recordings.begin()
+        for size in sorted(set(chains[0].sizes)):
+            run.recordings.of(run.batches.take(slice(0, size)))
     _prepare(run, lanes, chains)
 
 
 def _prepare(run: Run, lanes: Lanes, chains: list[Chain]) -> None:
-    if run.chosen != "traced":
-        lanes.stop("they run as Python")
-    elif lanes.prepare(run.recordings):
+    if lanes.prepare(run.recordings):
         for chain in chains:
             chain.engine.forget()
-
-
-def _take(run: Run, lanes: Lanes, chains: list[Chain], done: dict[int, dict[str, Tensor]]) -> None:
-    """An epoch of those that are not done."""
-    losses, running = None, [chain.number for chain in chains if chain.number not in done]
-    try:
-        losses = lanes.take(running, run.recordings)
-    except NotRecordable as error:
-        chains[running[0]].fall_back(error)
-        lanes.stop("they run as Python")
-    for number, values in zip(running, losses or (), strict=False):
-        chains[number].took(values)
-    if losses is not None:
-        return
-    for number in running:
-        chain = chains[number]
-        if chain.engine.name != run.chosen:
-            chain.engine = make_engine(run, chain.optimizer)
-        try:
-            with lanes.alone(number):
-                chain.take()
-        except StoppedError as error:
-            for other in range(number):
-                with lanes.entered(other):
-                    run.finished.append(done.get(other) or _copied(run.program.weights()))
-            with lanes.entered(number):
-                raise run.non_finite(error) from None
-    _prepare(run, lanes, chains)
 
 
 def _copied(state: Any) -> Any:

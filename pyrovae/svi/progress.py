@@ -53,15 +53,13 @@ class _Bar:
         self.count = 0
         self.text = self.engine = ""
         self.task: Any = None
-        self.at_once = False
+        self.abreast = False  # one line for all chains
 
     def start(self, chain: int, epoch: int) -> None:
-        if self.at_once and self.task is not None:
+        if self.abreast and chain:
             return
-        if self.at_once:
-            name = f"{self.chains} chains at once, epochs"
-        else:
-            name = "epochs" if self.chains == 1 else f"chain {chain + 1} of {self.chains}, epochs"
+        several = f"{self.chains} chains abreast" if self.abreast else f"chain {chain + 1} of {self.chains}"
+        name = "epochs" if self.chains == 1 else f"{several}, epochs"
         self.task = self.progress.add_task(name, total=self.epochs, completed=epoch, rate="", elbo="")
 
     def step(self, count: int) -> None:

@@ -65,6 +65,7 @@ class Run:
     reason: str = ""  # why it is this one
     recordings: Any = None
     abreast: int = 1  # chains that share the time of an epoch
+    told: bool = False  # what no restart draws anew
     note: Callable[[str], None] = lambda _: None  # tells people why a step takes long
 
     def all(self) -> Fit:
@@ -101,7 +102,7 @@ class Run:
                     try:
                         chain.take()
                     except StoppedError as error:
-                        raise self.non_finite(error) from None
+                        raise self._non_finite(error) from None
                 elif is_due(self):
                     write_checkpoint(self, [chain.state(), *pending])
             self.finished.append(_copy(self.program.weights()))
@@ -141,7 +142,8 @@ class Run:
                     f"restarts={self.restarts} needs independent initial weights, and no module of the program has a "
                     "reset_parameters() that draws new ones: give your modules one, or fit once per program"
                 )
-            if kept and chain == 1:
+            if kept and not self.told:
+                self.told = True
                 warnings.warn(
                     f"every chain starts from the same {', '.join(kept[:4])}{' …' if len(kept) > 4 else ''}: what "
                     "holds them has no reset_parameters()",
@@ -169,23 +171,17 @@ class Run:
         }
         return Fit(self.program, history, settings, chains)
 
-    def non_finite(self, stopped: StoppedError) -> NonFiniteError:
-        """Name the site or the parameter that is not finite, on the noise of the failed step.
-
-        The step is of the chain after those that are finished, or kept as they are.
-        """
+    def _non_finite(self, stopped: StoppedError) -> NonFiniteError:
+        """Name the site or the parameter that is not finite, on the noise of the failed step."""
         torch.set_rng_state(stopped.random_state)
         blamed, step = culprit(self.program, stopped.batch), stopped.step
-        chain = len(self.finished)
-        history = self.histories[chain]
+        history, chain = self.histories[-1], len(self.finished)
         where = f"epoch {len(history.epochs) + 1}, step {step + 1}"
         where += f", chain {chain + 1}" if self.restarts > 1 else ""
         history.steps += [-value for value in stopped.losses]
         self.finished.append(_copy(self.program.weights()))
-        del self.histories[chain + 1 :]
-        for begun in self.histories:
-            if not begun.epochs:
-                begun.add(math.nan, None, self.lr, 0.0)
+        if not history.epochs:
+            history.add(math.nan, None, self.lr, 0.0)
         partial = self._result()
         self.program.load_weights(self.finished[chain])
         return NonFiniteError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -44,7 +45,9 @@ class Abreast:
         noise = [t.expand(len(batch[0]), *t.shape).clone() for t in apart[0].forward()]
         together = torch.func.vmap(lambda *given: self._clipped(apart[1].forward(*given)))
         examples = [*noise, *(t.clone() for t in held), *batch]
-        self._graph = bound(record(lambda *given: together(*given), *examples))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
+            self._graph = bound(record(lambda *given: together(*given), *examples))
 
     def __call__(self, noise: list[Tensor], held: list[Tensor], batch: list[Tensor]) -> list[Tensor]:
         """The values of the recording's graph, each for all chains, with their gradients clipped."""

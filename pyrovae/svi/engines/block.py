@@ -17,6 +17,7 @@ from pyrovae._record import NotRecordable, record
 from pyrovae._rng import preserved
 from pyrovae.program import Batch
 from pyrovae.svi.engines.recording import Recording, tensors_of
+from pyrovae.svi.engines.state import share_memory
 from pyrovae.svi.engines.update import clipped
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Block:
     Raises
     ------
     NotCompilable
-        If the compiler fails.
+        If the compiler fails, or tensors of the program are the same memory, of which code has two.
 
     References
     ----------
@@ -70,6 +71,8 @@ class Block:
         quiet: bool,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
+        if share_memory(recording.state.tensors):
+            raise NotCompilable("two of its tensors share memory")
         self.engine, self.recording = engine, recording
         self.group = engine.optimizer.param_groups[0]
         self.settings = self._settings()

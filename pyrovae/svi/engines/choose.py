@@ -77,10 +77,11 @@ def may_be_abreast(run: Run) -> bool:
     """Whether the chains of a run could take their steps together, and would gain by it.
 
     They would come to what they come to one after another, to rounding, which ``engine="auto"`` alone allows. Callbacks
-    are promised one chain after another.
+    are promised one chain after another, and a schedule of the user's may remember.
     """
     plain = run.optimizer is torch.optim.Adam and run.objective.precision == "float32" and not run.program.updates
-    if run.engine != "auto" or run.restarts < 2 or run.finished or run.callbacks or not plain or not is_small(run):
+    users = run.callbacks or run.schedule not in (None, "cosine")
+    if run.engine != "auto" or run.restarts < 2 or run.finished or users or not plain or not is_small(run):
         return False
     data = run.batches
     if data.stored is not None or data.x.device.type != "cpu":

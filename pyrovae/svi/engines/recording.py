@@ -100,6 +100,8 @@ def record_loss(loss: Loss, batch: Batch) -> Recording:
         with state.replaced(held), loss.noting() as notes:
             value, gradients = loss.slope(again, [held[i] for i in trained])
             new = state.reassigned(held)
+            if any(t.shape != held[i].shape or t.dtype != held[i].dtype for i, t in new.items()):
+                raise NotRecordable("a buffer becomes one of another shape or type")
             found["trained"] = tuple(i for i, g in zip(trained, gradients, strict=True) if g is not None)
             found["reassigned"] = tuple(new)
             found["seen"], sums = notes()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
-from pyrovae.svi.engines.state import put
+from pyrovae.svi.engines.state import overlaps, put
 from pyrovae.svi.engines.surroundings import Surroundings
 
 __all__ = ["Snapshot", "finite_values", "held_by"]
@@ -21,20 +21,22 @@ SMALL = 1 << 16  # elements of a tensor up to which it costs less to copy it bes
 
 
 class Snapshot:
-    """Copies of the weights of a program and of its objective, of the optimiser's state and of the random state.
+    """Copies of the weights of a program and of its objective, of an optimiser's state and of the random state.
 
     And of the Python that they refer to, such as counters, as it was found.
     """
 
-    def __init__(self, surroundings: Surroundings, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, surroundings: Surroundings, optimizer: torch.optim.Optimizer | None = None) -> None:
         self.surroundings = surroundings
         tensors = {id(value): value for *_, value in self.surroundings.places}
-        states = [state for state in optimizer.state.values() if isinstance(state, dict)]
+        states = [] if optimizer is None else [s for s in optimizer.state.values() if isinstance(s, dict)]
         self.numbers = [(s, {k: v for k, v in s.items() if not isinstance(v, (Tensor, list, dict))}) for s in states]
+        self.trained = [(t, t.requires_grad) for t in tensors.values() if t.is_leaf and t.is_floating_point()]
         with torch.no_grad():
-            groups = _by_kind((*tensors.values(), *held_by(optimizer)))
+            moments = () if optimizer is None else held_by(optimizer)
+            groups = _by_kind((*tensors.values(), *moments))
             self.pairs = [(group, _joined(group)) for group in groups]
-        self.optimizer = optimizer if not optimizer.state else None
+        self.optimizer = optimizer if optimizer is not None and not optimizer.state else None
         self.random_state: Any = pyro.util.get_rng_state()
         self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
 
@@ -46,7 +48,10 @@ class Snapshot:
         with torch.no_grad():
             for group, kept in self.pairs:
                 for tensor, part in zip(group, kept.split([t.numel() for t in group]), strict=True):
-                    tensor.copy_(part.view(tensor.shape))
+                    if not overlaps(tensor):  # nor has anything else been able to write to it
+                        tensor.copy_(part.view(tensor.shape))
+        for tensor, trained in self.trained:
+            tensor.requires_grad_(trained)
         for state, numbers in self.numbers:
             state.update(numbers)
         if self.optimizer is not None:  # it had taken no step

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyrovae.svi.engines.surroundings import Surroundings
 from pyrovae.svi.loss import Loss
 
-__all__ = ["State"]
+__all__ = ["State", "overlaps", "put", "share_memory"]
 
 
 class State:
@@ -49,6 +50,17 @@ class State:
             for holder, key, value in self.places
             if isinstance(holder, dict) and holder[key] is not tensors[number[id(value)]]
         }
+
+
+def overlaps(tensor: Tensor) -> bool:
+    """Whether cells of a tensor are the same memory, as of an expanded one."""
+    return bool(torch._debug_has_internal_overlap(tensor) == 1)
+
+
+def share_memory(tensors: Sequence[Tensor]) -> bool:
+    """Whether one has memory of another, as a weight that is another one turned, or overlaps itself."""
+    full = [t for t in tensors if t.numel()]
+    return len({t.untyped_storage().data_ptr() for t in full}) < len(full) or any(map(overlaps, full))
 
 
 def put(holder: Any, key: Any, value: Any) -> None:

@@ -13,6 +13,7 @@ from pyrovae._rng import preserved
 from pyrovae.program import Batch
 from pyrovae.svi.engines.eager import Eager
 from pyrovae.svi.engines.recording import Recording, record_loss, tensors_of
+from pyrovae.svi.engines.state import overlaps
 from pyrovae.svi.engines.surroundings import Surroundings
 from pyrovae.svi.engines.update import Update
 from pyrovae.svi.loss import Loss
@@ -167,7 +168,8 @@ class Recordings:
         finally:
             with torch.no_grad():
                 for tensor, kept in zip(state.tensors, before, strict=True):
-                    tensor.copy_(kept)
+                    if not overlaps(tensor):
+                        tensor.copy_(kept)
         if not value.isfinite():  # the step that follows will say so
             return
         got = {i: g for i, g in zip(wanted, theirs, strict=True) if g is not None}
