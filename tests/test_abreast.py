@@ -282,6 +282,13 @@ def test_what_is_not_abreast(settings: dict[str, Any]) -> None:
     assert "after another" not in fit.settings["engine_reason"]
 
 
+def test_steps_of_an_attempt_that_is_dropped_are_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    answer(lambda: vae(Warms(factor=1.0)), "auto", restarts=3, epochs=6, progress=True)
+    said = capsys.readouterr().err
+    assert "fit: 54 steps" in said
+    assert "one chain after another: factor changes" in said
+
+
 def test_what_no_restart_draws_is_told_once() -> None:
     program = lambda: vae(Turned(), Scaled())  # noqa: E731
     with pytest.warns(UserWarning, match="every chain starts from the same") as told:

@@ -37,7 +37,7 @@ def train_abreast(run: Run, pending: list[dict[str, Any]], bar: Any) -> bool:
     except Exception as error:
         said = next(iter(str(error).splitlines()), "")
         why = said if isinstance(error, NotRecordable) else f"{type(error).__name__}: {said}"
-        bar.abreast = False
+        bar.drop()
         with run.program.scope():
             before.restore()
         run.load(run.initial, run.initial_loss)

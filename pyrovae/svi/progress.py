@@ -55,6 +55,12 @@ class _Bar:
         self.task: Any = None
         self.abreast = False  # one line for all chains
 
+    def drop(self) -> None:
+        """What was begun is begun again: its line and its steps count no more."""
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+        self.task, self.count, self.abreast = None, 0, False
+
     def start(self, chain: int, epoch: int) -> None:
         if self.abreast and chain:
             return
