@@ -148,6 +148,20 @@ def test_draws_of_several_steps(dynamic: bool, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("uncompiled")
+def test_each_step_is_counted() -> None:
+    """Two blocks of eight, a step on a full batch and one on a smaller one: the optimiser knows of them all."""
+    made: list[torch.optim.Adam] = []
+
+    def adam(parameters: Any, lr: float) -> torch.optim.Adam:
+        made.append(torch.optim.Adam(parameters, lr, fused=True))
+        return made[-1]
+
+    theirs, ours = (answer(vae, engine, gaussian(70), batch_size=4, optimizer=adam) for engine in ("eager", "compiled"))
+    assert_close(ours, theirs)
+    assert [{float(state["step"]) for state in one.state.values()} for one in made] == [{3.0 * 18}] * 2
+
+
+@pytest.mark.usefixtures("uncompiled")
 def test_a_changed_program_is_compiled_again() -> None:
     """Weights in other memory, and one that is no longer trained."""
 

@@ -95,6 +95,7 @@ class Block:
         self.rates = torch.zeros(2, self.steps, device=self.held[0].device)
         self.numbers = None if self.rates.is_cuda else self.rates.numpy()
         self.checked = False
+        self.taken = 0  # steps that are not among the counts yet
         code, key = engine.recordings.code, (id(recording), self.steps, *map(str, self.settings), engine.clip_norm)
         if key not in code:
             note("compiling: up to a minute the first time, some seconds when it is found on disk")
@@ -116,8 +117,14 @@ class Block:
             if not self.checked:
                 return self._check(given)
             losses = self._call(given)
-            torch._foreach_add_(self.counts, self.steps)
+        self.taken += self.steps
         return losses.clone() if losses.is_cuda else losses.tolist()  # a CUDA graph writes to the same memory again
+
+    def settle(self) -> None:
+        """Count the steps that were taken, for whoever reads the optimiser's state."""
+        if self.taken:
+            torch._foreach_add_(self.counts, self.taken)
+            self.taken = 0
 
     def _settings(self) -> list[Any]:
         return [self.group[name] for name in ("betas", "eps", "weight_decay")]
@@ -130,7 +137,7 @@ class Block:
 
     def _set_rates(self) -> None:
         """The step sizes and the corrections of the second moment, steps by steps."""
-        count, lr, (first, second) = self.counts[0].item(), float(self.group["lr"]), self.group["betas"]
+        count, lr, (first, second) = self.counts[0].item() + self.taken, float(self.group["lr"]), self.group["betas"]
         later = [count + 1 + j for j in range(self.steps)]
         values = [[lr / (1 - first**t) for t in later], [math.sqrt(1 - second**t) for t in later]]
         if self.numbers is None:
@@ -199,6 +206,7 @@ class Block:
         NotCompilable
             If the losses differ.
         """
+        self.settle()
         tensors = [*self.held, *self.counts]
         before = [t.clone() for t in tensors]
         random_state = torch.get_rng_state()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pyrovae.program import Batch
 from pyrovae.svi.engines.block import Block, NotCompilable
@@ -99,10 +100,21 @@ class Compiled(Traced):
             return super().epoch(batches, first=first)
         if not is_plain_adam(self.optimizer):
             raise NotCompilable("only plain torch.optim.Adam is compiled with the steps")
-        losses: list[Any] = []
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None  # rather none than that of another step
+        try:
+            return self._epoch(batches)
+        finally:
+            self._settle()
+
+    def step(self, batch: Batch, drawn: tuple[Callable[..., list[Tensor]], list[Tensor]] | None = None) -> Any:
+        """As `Traced.step`."""
+        self._settle()
+        return super().step(batch, drawn)
+
+    def _epoch(self, batches: Iterator[Batch]) -> list[Any]:
+        losses: list[Any] = []
         look = self.recordings.begin()
         done = 0
         while done < self.full:
@@ -121,6 +133,10 @@ class Compiled(Traced):
             losses += some if isinstance(some, list) else [some]
             done += block.steps
         return losses + [self.step(batch) for batch in batches]
+
+    def _settle(self) -> None:
+        for _, block in self.blocks.values():
+            block.settle()
 
     def _block(self, batch: Batch) -> Block:
         recording = self.recordings.of(batch)
