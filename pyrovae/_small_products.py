@@ -68,8 +68,14 @@ inline void product(const float* A, const float* B, float* C) {
     alignas(64) float copied[AS_IT_IS ? 1 : K * PADDED];
     const float* rows = B;
     if constexpr (!AS_IT_IS) {
+        constexpr bool TURNED = B_ROW == 1;  // B is the transpose of what lies row by row, which is copied in squares
+        constexpr int ALONG = TURNED ? K / WIDTH * WIDTH : 0, ACROSS = TURNED ? N / WIDTH * WIDTH : 0;
+        for (int n = 0; n < ACROSS; n += WIDTH)
+            for (int k = 0; k < ALONG; k += WIDTH)
+                at::vec::transpose_mxn<float, WIDTH, WIDTH>(
+                    B + n * B_COLUMN + k, B_COLUMN, copied + k * PADDED + n, PADDED);
         for (int k = 0; k < K; k++) {
-            for (int n = 0; n < N; n++) copied[k * PADDED + n] = B[k * B_ROW + n * B_COLUMN];
+            for (int n = k < ALONG ? ACROSS : 0; n < N; n++) copied[k * PADDED + n] = B[k * B_ROW + n * B_COLUMN];
             for (int n = N; n < PADDED; n++) copied[k * PADDED + n] = 0.0f;
         }
         rows = copied;

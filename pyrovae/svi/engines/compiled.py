@@ -116,6 +116,7 @@ class Compiled(Traced):
     def _epoch(self, batches: Iterator[Batch]) -> list[Any]:
         losses: list[Any] = []
         look = self.recordings.begin()
+        block: Block | None = None
         done = 0
         while done < self.full:
             batch = next(batches)
@@ -124,7 +125,8 @@ class Compiled(Traced):
                 for _, made in self.blocks.values():
                     made.checked = False
                 look = False
-            block = self._block(batch)
+            if block is None or self.recordings.unproven:
+                block = self._block(batch)  # of all full batches
             if done + block.steps > self.full:
                 losses.append(self.step(batch))
                 done += 1
