@@ -99,14 +99,21 @@ def _equal(ours: Any, theirs: Any) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What happened and where, for people: the last line that is neither torch's nor Pyro's."""
+    """What happened and where, for people: the last line that is neither torch's nor Pyro's.
+
+    If that line is the call of the objective, it happened in Pyro's own code, whose file is named.
+    """
     frames = [
         f
         for f in traceback.extract_tb(error.__traceback__)
-        if not any(part in Path(f.filename).parts for part in ("torch", "pyro", "unittest", "contextlib.py"))
+        if not any(part in Path(f.filename).parts for part in ("torch", "unittest", "contextlib.py"))
         and Path(f.filename).name not in ("_record.py", "contextlib.py")
     ]
-    where = f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    theirs = ["pyro" in Path(f.filename).parts for f in frames]
+    last = max((i for i, pyros in enumerate(theirs) if not pyros), default=-1)
+    where = f" at {Path(frames[last].filename).name}, line {frames[last].lineno}: {frames[last].line}" if frames else ""
+    if last >= 0 and Path(frames[last].filename).parts[-3:-1] == ("pyrovae", "svi") and len(frames) > last + 1:
+        where = f" in Pyro's {Path(frames[last + 1].filename).name}"
     said = str(error).split("\n")[0]
     if "_local_scalar_dense" in said or "data-dependent" in said or "is_nonzero" in said:
         return f"it asks for the value of a tensor{where}"

@@ -11,6 +11,8 @@ from importlib import import_module
 
 import arviz as az
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
@@ -415,6 +417,59 @@ def test_intervals_of_several_sites() -> None:
     x = programs.gaussian(20)
     found = intervals(pv.posterior(programs.hierarchy(), x, draws=200, predictive=0))
     assert sorted(found["latent"].values.tolist()) == ["z1[0]", "z1[1]", "z2"]
+
+
+def test_a_datum_whose_draws_are_all_one_value_has_no_width(make: Make) -> None:
+    """It is left out of that latent's figures, and of no other's."""
+    tree = make(0.9)
+    some, whole = tree.copy(), intervals(tree)
+    z = tree["posterior"]["z"].copy()
+    z[:, :, :50, 0] = 1.0
+    some["posterior"] = xr.DataTree(some["posterior"].to_dataset().assign(z=z))
+    found, rest = intervals(some), intervals(make(0.9).isel(obs_id=slice(50, None)))
+    assert found["width"].isnull().sum() == 50
+    for name in ("width_median", "coverage_mean", "shift_mean", "shift_rms"):
+        for figure in (name, f"{name}_se"):
+            np.testing.assert_allclose(found[figure][:, 0], rest[figure][:, 0], err_msg=figure)
+            np.testing.assert_allclose(found[figure][:, 1], whole[figure][:, 1], err_msg=figure)
+    z[..., 0] = 1.0
+    some["posterior"] = xr.DataTree(some["posterior"].to_dataset().assign(z=z))
+    assert intervals(some)["width_median"].isnull().values.tolist() == [[True, False]]
+    row = pv.diagnose(some).table.set_index("question").loc["Are q's intervals right?"]
+    assert row["figure"].startswith("z[1]: width 0.9")
+    z[..., 1] = 1.0
+    some["posterior"] = xr.DataTree(some["posterior"].to_dataset().assign(z=z))
+    row = pv.diagnose(some).table.set_index("question").loc["Are q's intervals right?"]
+    assert (row["verdict"], "no latent varies" in row["action"]) == ("not available", True)
+
+
+def test_intervals_are_of_latents_that_are_not_discrete() -> None:
+    """Though their draws are numbers, as those of a vector with a single one are."""
+
+    def model(x: torch.Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            kind = pyro.sample("kind", dist.OneHotCategorical(torch.ones(3)))
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(torch.cat([kind, z], -1), 1.0).to_event(1), obs=x)
+
+    def guide(x: torch.Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("kind", dist.OneHotCategorical(logits=x[:, :3] - 0.5))  # the posterior
+            pyro.sample("z", dist.Normal(0.5 * x[:, 3:], 0.5**0.5).to_event(1))
+
+    tree = pv.posterior(pv.Program(model, guide), torch.randn(30, 5), draws=100)
+    found = intervals(tree)
+    assert found["latent"].values.tolist() == ["z[0]", "z[1]"]
+    np.testing.assert_allclose(found["width_median"], 1, rtol=1e-4)
+    row = pv.diagnose(tree).table.set_index("question").loc["Are q's intervals right?"]
+    assert (row["figure"], row["verdict"]) == ("z[0]: width 1.00, shift 0.00, 90 % holds 90 %", "good")
+    vae = pv.VAE(
+        pv.priors.OneHotCategorical(3),
+        pv.likelihoods.Normal(pv.networks.MLP(3, (), 5), 1.0),
+        pv.guides.OneHotCategorical(pv.networks.MLP(5, (), 3)),
+    )
+    with pytest.raises(pv.diagnostics.NotAvailable, match="no latent is real-valued"):
+        intervals(pv.posterior(vae, torch.randn(30, 5), draws=100))
 
 
 def test_intervals_are_refused(make: Make) -> None:

@@ -126,10 +126,13 @@ def right_intervals(figures: Figures) -> Row | None:
         return None
     refuse_truncated(figures.tree)
     found = intervals(figures.tree).isel(chain=0)
+    found = found.isel(latent=np.flatnonzero(found["width_median"].notnull()))
     held, width, shift = (found[k].values for k in ("coverage_mean", "width_median", "shift_rms"))
     reliable = int(found["reliable"].sum())
     if reliable < JUDGED:
         raise NotAvailable(f"weights can be relied on for {reliable} data, and q's intervals are judged by {JUDGED}")
+    if not len(width):
+        raise NotAvailable("no latent varies under the weights of the data that they can be relied on for")
     narrow, off = np.abs(np.log(width)) / np.log(WIDTH), shift / SHIFT
     worst = int(np.argmax(np.maximum(narrow, off)))
     size = float(max(narrow[worst], off[worst]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrovae._labels import without_numbers
 from pyrovae.diagnostics._figures import TRAINING, Figures, Row
 from pyrovae.diagnostics._tree import NotAvailable
 
@@ -21,7 +22,7 @@ def converged(figures: Figures) -> Row | None:
     rhat, change, remaining, after = (float(history[k].values[0]) for k in ("rhat", "change", "remaining", "after"))
     if after >= PATIENCE:
         return {"figure": f"best {after:.0f} epochs before the end", "threshold": "–", "verdict": "good"}
-    falls, name = change < 0, history.attrs["objective"].split(" (")[0]
+    falls, name = change < 0, without_numbers(history.attrs["objective"])
     what = "the bound" if name == "ELBO" else name
     good = rhat < RHAT or (abs(change) < STEADY and remaining < STEADY)
     good |= falls and "validation_loss" in history  # it has passed its best: `in_time` judges by how much

@@ -12,6 +12,7 @@ __all__ = [
     "NotAvailable",
     "by_blocks",
     "chosen",
+    "discrete_sites",
     "latent_sites",
     "one_chain",
     "one_site",
@@ -154,6 +155,11 @@ def point_sites(tree: Any) -> list[str]:
 def truncated_sites(tree: Any) -> list[str]:
     """Names of the latents of which q leaves out values by its make, as `guides.Truncated` does."""
     return _named(tree, "truncated_sites")
+
+
+def discrete_sites(tree: Any) -> list[str]:
+    """Names of the latents that the guide draws from a discrete support, numbers or not."""
+    return _named(tree, "discrete_sites")
 
 
 def refuse_truncated(tree: Any) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from pyrovae.diagnostics._codes import refuse_infinite
-from pyrovae.diagnostics._tree import NotAvailable, by_blocks, latent_sites, variable
+from pyrovae.diagnostics._tree import NotAvailable, by_blocks, discrete_sites, latent_sites, variable
 from pyrovae.diagnostics._weights import log_weights, smoothed
 from pyrovae.diagnostics.reliability import good_k
 
@@ -39,12 +38,12 @@ def intervals(tree: xr.DataTree, *, level: float = 0.9) -> xr.Dataset:
         By (chain, obs_id, latent), one ``latent`` for each dimension of each real-valued site, such as "z[0]":
         ``coverage``, the posterior's mass between q's quantiles; ``width``, the standard deviation of q over the
         posterior's; ``shift``, the mean of q less the posterior's, over the posterior's standard deviation, and its
-        Monte Carlo error ``shift_mcse``. ``width`` and ``shift`` are NaN where all weight is on one draw.
-        ``reliable`` (chain, obs_id): k̂ < `good_k`; ``share_reliable`` (chain).
+        Monte Carlo error ``shift_mcse``. ``width`` and ``shift`` are NaN where all weight
+        is on one value. ``reliable`` (chain, obs_id): k̂ < `good_k`; ``share_reliable`` (chain).
 
-        Over reliable data, by (chain, latent), each with its standard error over data (``…_se``), NaN with fewer than
-        two: ``coverage_mean``, ``width_median``, ``shift_mean``, and ``shift_rms``, the root of the mean of
-        shift² − shift_mcse², 0 where that is negative.
+        Over reliable data with a width, by (chain, latent), each with its standard error over data (``…_se``), NaN
+        with fewer than two: ``coverage_mean``, ``width_median``, ``shift_mean``, and ``shift_rms``, the root of the
+        mean of shift² − shift_mcse², 0 where that is negative.
 
     Raises
     ------
@@ -82,7 +81,8 @@ def intervals(tree: xr.DataTree, *, level: float = 0.9) -> xr.Dataset:
     log_weight = log_weights(tree, "judging intervals")
     if tree.attrs.get("corrected") == "resample":
         raise NotAvailable("these draws were resampled, and no longer the guide's: give the tree before pv.correct")
-    sites = [variable(tree, "posterior", s) for s in latent_sites(tree)]
+    whole = discrete_sites(tree)
+    sites = [variable(tree, "posterior", s) for s in latent_sites(tree) if s not in whole]
     sites = [s for s in sites if s.dtype.kind == "f"]
     if not sites:
         raise NotAvailable("no latent is real-valued: intervals are of those that are")
@@ -140,25 +140,28 @@ def _figures(w: np.ndarray, z: np.ndarray, level: float) -> tuple[np.ndarray, ..
     return coverage, z.std(1, ddof=1) / sd, -mean / sd, mcse
 
 
-def _pool(coverage: np.ndarray, width: np.ndarray, shift: np.ndarray, mcse: np.ndarray) -> dict[str, Any]:
+def _pool(coverage: np.ndarray, width: np.ndarray, shift: np.ndarray, mcse: np.ndarray) -> dict[str, np.ndarray]:
     """Figures of reliable data (datum, latent) put together, by latent."""
-    n, latents = coverage.shape
-    if n < 2:
-        nothing = np.full(latents, np.nan)
-        return dict.fromkeys((f"{f}{e}" for f in POOLED for e in ("", "_se")), nothing)
-    root = math.sqrt(n)
-    median = np.median(width, 0)
-    square, error = (shift**2 - mcse**2).mean(0), (shift**2 - mcse**2).std(0, ddof=1) / root
-    rms = np.sqrt(square.clip(0))
+    known = np.isfinite(width)
+    columns = [[v[known[:, j], j] for v in (coverage, width, shift, mcse)] for j in range(width.shape[1])]
+    pooled = [_pool_latent(*column) for column in columns]
+    return {f"{f}{e}": np.array([p[f][i] for p in pooled]) for f in POOLED for i, e in enumerate(("", "_se"))}
+
+
+def _pool_latent(
+    coverage: np.ndarray, width: np.ndarray, shift: np.ndarray, mcse: np.ndarray
+) -> dict[str, tuple[float, float]]:
+    """Of one latent, by datum: each figure and its standard error."""
+    if len(width) < 2:
+        return dict.fromkeys(POOLED, (math.nan, math.nan))
+    root = math.sqrt(len(width))
+    median, square = np.median(width), shift**2 - mcse**2
+    rms = np.sqrt(square.mean().clip(0))
     return {
-        "coverage_mean": coverage.mean(0),
-        "coverage_mean_se": coverage.std(0, ddof=1) / root,
-        "width_median": median,
-        "width_median_se": MEDIAN * np.median(abs(width - median), 0) / root,
-        "shift_mean": shift.mean(0),
-        "shift_mean_se": shift.std(0, ddof=1) / root,
-        "shift_rms": rms,
-        "shift_rms_se": np.sqrt(square.clip(0) + error) - rms,
+        "coverage_mean": (coverage.mean(), coverage.std(ddof=1) / root),
+        "width_median": (median, MEDIAN * np.median(abs(width - median)) / root),
+        "shift_mean": (shift.mean(), shift.std(ddof=1) / root),
+        "shift_rms": (rms, np.sqrt(square.mean().clip(0) + square.std(ddof=1) / root) - rms),
     }
 
 

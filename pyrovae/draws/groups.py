@@ -95,6 +95,7 @@ def write_block(
         ("enumerated_sites", plan.discrete),
         ("point_sites", pointed),
         ("truncated_sites", cut),
+        ("discrete_sites", tuple(s for s in plan.latents if s.support.is_discrete)),
     )
     attrs = {role: json.dumps([s.name for s in sites]) for role, sites in roles if sites}
     if not plan.shared:

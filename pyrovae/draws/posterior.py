@@ -103,7 +103,8 @@ def posterior(
     ``diverging``, ``acceptance_rate``, ``tree_depth``, ``n_steps`` and ``step_size``.
 
     Enumerated sites c, named in ``attrs["enumerated_sites"]``, are summed out of ``log_p`` and ``log_lik`` exactly. A
-    draw of x is made given one of p(c|x, z), as it is given one of q(z|x).
+    draw of x is made given one of p(c|x, z), as it is given one of q(z|x). Latents that q draws from a discrete support
+    are named in ``attrs["discrete_sites"]``.
 
     Raises
     ------

@@ -23,6 +23,7 @@ from pyro.infer import (
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from pyrovae._labels import without_numbers
 from pyrovae.program import Batch, Program
 from pyrovae.structure import Structure
 from pyrovae.svi.precision import products_in
@@ -105,7 +106,7 @@ class Loss:
     @property
     def name(self) -> str:
         """The label without its numbers, which may change while it trains."""
-        return self.label.split(" (")[0]
+        return without_numbers(self.label)
 
     @property
     def least(self) -> int:
