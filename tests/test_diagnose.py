@@ -6,6 +6,8 @@ import functools
 
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
@@ -92,6 +94,28 @@ def test_infinite_weights_are_a_fault_and_no_number() -> None:
     assert "2 data" in row["figure"]
     assert "nan" not in str(found).lower()
     assert verdicts(found)["Is the bound tight?"] == "not available"
+
+
+def test_idle_latents_are_counted_by_site() -> None:
+    """x is of z[0] alone, and the guide is exact."""
+
+    def model(x: torch.Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("u", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z[..., :1], 1.0).to_event(1), obs=x)
+
+    def guide(x: torch.Tensor) -> None:
+        none = torch.zeros_like(x)
+        with pyro.plate("data", len(x)):
+            sd = torch.tensor([0.5**0.5, 1.0])
+            pyro.sample("z", dist.Normal(torch.cat([0.5 * x, none], -1), sd).to_event(1))
+            pyro.sample("u", dist.Normal(none.expand(-1, 3), 1.0).to_event(1))
+
+    tree = pv.posterior(pv.Program(model, guide), torch.randn(200, 1) * 2**0.5, draws=400)
+    row = pv.diagnose(tree).table.set_index("question").loc["Are all latents used?"]
+    assert row["figure"].startswith("1 of 5 active")
+    assert row["action"].startswith("fewer latents: 1 of 2 of z, 0 of 3 of u are active: the others repeat their prior")
 
 
 def test_without_weights_nothing_is_called_good(rng: np.random.Generator) -> None:

@@ -33,7 +33,7 @@ SHORT = 0.25
 
 def latents(figures: Figures) -> Row | None:
     """How many latents carry something."""
-    tree, active = figures.tree, []
+    tree = figures.tree
     sites = [s for s in latent_sites(tree) if tree["posterior"][s].dtype.kind == "f"]
     if not sites:
         raise NotAvailable("the latents of a datum are categories, which have no variance")
@@ -42,17 +42,20 @@ def latents(figures: Figures) -> Row | None:
         raise NotAvailable(
             f"what a latent says differs between data, and of {n} that cannot be seen: use {SEVERAL} or more"
         )
-    for site in sites:
-        active += np.atleast_1d(active_units(tree, site=site)["active"].values[:1]).ravel().tolist()
+    each = {site: np.atleast_1d(active_units(tree, site=site)["active"].values[:1]).ravel() for site in sites}
+    active = np.concatenate(list(each.values()))
     try:
         collapsed = 0 if figures.sampled else sum(int(collapse(tree, site=s)["collapsed"].sum()) for s in sites)
     except NotAvailable:
         collapsed = 0
-    idle = 1 - float(np.mean(active))
+    idle = 1 - float(active.mean())
     verdict = "good" if idle == 0 else "usable" if idle < 1 else "bad"
-    fewer = f"latents={sum(active)}: the others repeat their prior, and cost nothing but time"
+    fewer = f"latents={active.sum()}"
+    if len(each) > 1:
+        counts = ", ".join(f"{own.sum()} of {own.size} of {site}" for site, own in each.items())
+        fewer = f"fewer latents: {counts} are active"
     return {
-        "figure": f"{sum(active)} of {len(active)} active" + (f", {collapsed} collapsed" if collapsed else ""),
+        "figure": f"{active.sum()} of {active.size} active" + (f", {collapsed} collapsed" if collapsed else ""),
         "threshold": "Var E z > 1% of prior",
         "bad": idle,
         "verdict": verdict,
@@ -60,7 +63,7 @@ def latents(figures: Figures) -> Row | None:
         "first": LATENTS,
         "action": "–"
         if idle == 0
-        else fewer
+        else f"{fewer}: the others repeat their prior, and cost nothing but time"
         if idle < 1
         else "a weaker likelihood network, or a smaller lr: the data are described without z",
     }
