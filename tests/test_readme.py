@@ -19,10 +19,11 @@ def namespace() -> dict:
     return {}
 
 
-def shape(text: str) -> list[str]:
-    """The title, the heads and the questions: figures, verdicts and advice differ between machines."""
-    lines = [line.split("?")[0] for line in text.splitlines() if "? " in line or "question" in line or "·" in line]
-    return [re.sub(r"\s+", " ", line).strip() for line in lines]
+def shape(text: str) -> list[list[str]]:
+    """The title, the heads, and the questions with their thresholds: figures, verdicts and advice differ by machine."""
+    lines = [line for line in text.splitlines() if "? " in line or "question" in line or "·" in line]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    return [[row[0], *row[2:3]] for row in rows]
 
 
 def test_first_example_as_written(namespace: dict, capsys) -> None:
