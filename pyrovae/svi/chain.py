@@ -13,6 +13,7 @@ import torch
 from pyro.infer import Trace_MMD
 from torch import Tensor
 
+from pyrovae._memory import is_out_of_memory
 from pyrovae._modes import evaluating
 from pyrovae._record import NotRecordable
 from pyrovae._rng import Stream, derive, preserved, seed_all, seeded
@@ -167,8 +168,8 @@ class Chain:
     def _losses(self, engine: Any) -> list[float]:
         """The losses of an epoch's steps.
 
-        If an engine that does not look at each number meets one that is not finite, or cannot go on, the weights are
-        put back, and in the first case the epoch is run again by one that does look.
+        If an engine that does not look at each number meets one that is not finite, or cannot go on, as for lack of
+        memory, the weights are put back, and in the first case the epoch is run again by one that does look.
         """
         run, first = self.run, not self.history.steps
         if isinstance(engine, Eager):
@@ -176,9 +177,15 @@ class Chain:
         kept = Snapshot(engine.recordings.walk(), self.optimizer)
         try:
             losses = engine.epoch(run.batches.shuffled(run.batch_size), first=first)
-        except NotRecordable:
-            self._put_back(kept)
-            raise
+        except Exception as error:
+            lacking = is_out_of_memory(error)
+            if lacking or isinstance(error, NotRecordable):
+                self._put_back(kept)
+            if not lacking:
+                raise
+            engine.recordings.code.clear()  # which may hold some
+            kind = NotCompilable if run.chosen == "compiled" else NotRecordable
+            raise kind("its steps need more memory than there is") from None
         own = [p for group in self.optimizer.param_groups for p in group["params"]]
         held = held_by(self.optimizer)  # moments overflow where a gradient did
         values = finite_values(losses, [t for t in (*own, *held) if t.is_floating_point()])

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pyrovae._memory import memory_told
 from pyrovae._modes import training_modes
 from pyrovae._numbers import at_least, positive
 from pyrovae._rng import Stream, preserved, seeded
@@ -115,6 +116,8 @@ def fit(
         parameter that gets no gradient, a plate that is not the data's, arguments out of range.
     NonFiniteError
         When the loss or its gradient is not finite, naming epoch, step and site; it carries the fit so far.
+    torch.OutOfMemoryError, MemoryError, RuntimeError
+        When there is too little memory, also for the plainest engine; which of them, torch decides.
     ProcessError
         Where several processes share the work: if another one fails, or was given something else.
 
@@ -144,7 +147,9 @@ def fit(
     batches = prepare(program, data, context, training=True)
     warn_of_processor(precision, batches.x.device)
     held_out = None if validation is None else prepare(program, validation)
-    with joined(batches.x.device) as processes, preserved():
+    what = f"training on batches of {min(batch_size, len(batches)):,} data"
+    less = "give fit a smaller batch_size, or the program smaller networks"
+    with joined(batches.x.device) as processes, preserved(), memory_told(what, less):
         with _buffers_kept_on_error(program):
             with seeded(seed, Stream.ADAPT):
                 program.adapt(*batches.sample())
