@@ -111,9 +111,12 @@ def _reason(error: Exception) -> str:
     ]
     theirs = ["pyro" in Path(f.filename).parts for f in frames]
     last = max((i for i, pyros in enumerate(theirs) if not pyros), default=-1)
-    where = f" at {Path(frames[last].filename).name}, line {frames[last].lineno}: {frames[last].line}" if frames else ""
-    if last >= 0 and Path(frames[last].filename).parts[-3:-1] == ("pyrovae", "svi") and len(frames) > last + 1:
-        where = f" in Pyro's {Path(frames[last + 1].filename).name}"
+    where = ""
+    if last >= 0:
+        file = Path(frames[last].filename)
+        where = f" at {file.name}, line {frames[last].lineno}: {frames[last].line}"
+        if file.parts[-3:-1] == ("pyrovae", "svi") and len(frames) > last + 1:
+            where = f" in Pyro's {Path(frames[last + 1].filename).name}"
     said = str(error).split("\n")[0]
     if "_local_scalar_dense" in said or "data-dependent" in said or "is_nonzero" in said:
         return f"it asks for the value of a tensor{where}"
